@@ -1,0 +1,3 @@
+module rufus_exporter
+
+go 1.26.0
