@@ -1,0 +1,93 @@
+package simulator
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// DemoSpeed is how much faster than real the demo is meant to be played: a lap then takes about nine minutes.
+const DemoSpeed = 12
+
+// demoLap is how long the demo's story lasts, in race time.
+const demoLap = 110 * time.Minute
+
+// Demo returns a day that repeats itself for ever and shows all that can happen to a session. The 5K has just begun
+// at start; the 10K begins 8 minutes of race time later, a mat of the 5K is closed by mistake after 18, START is
+// pressed again at the turn of the 10K after 32, and the finish of the 5K loses its network from 36 to 44. Divide
+// by speed for the wall clock. DemoConfig is the list of sessions to watch it with.
+func Demo(start time.Time, speed float64) Day {
+	at := func(minutes float64) time.Time {
+		return start.Add(time.Duration(minutes * float64(time.Minute) / speed))
+	}
+	fiveK := FiveK(start, 600)
+	fiveK.Mats = append(fiveK.Mats, Mat{"SPLIT-3K", 0.6}, Mat{"FINISH-5K BACKUP", 1})
+	tenK := TenK(at(8), 900)
+	tenK.Mats = append(tenK.Mats, Mat{"SPLIT-7K", 0.7})
+	kids := FiveK(start, 84)
+	kids.Seed, kids.Mats = 1, []Mat{{"KIDS RUN", 1}}
+	half := FiveK(start, 0)
+	half.Mats = []Mat{{"START-HALF", 0}}
+	fiveK.Speed, tenK.Speed, kids.Speed = speed, speed, speed
+
+	day := NewDay(fiveK, tenK, kids, half)
+	day.Begin, day.Lap = start, at(demoLap.Minutes()).Sub(start)
+
+	day.Device("SPLIT-3K").Close(at(18))
+	day.Device("TURN-10K").PressStart(at(32), 2*time.Second)
+	day.Device("FINISH-5K").Buffer(at(36), at(44))
+	day.Device("SPLIT-7K").Latency = 1500 * time.Millisecond
+
+	// The kids ran in the morning, and their session was closed after them.
+	earlier := day.Device("KIDS RUN")
+	earlier.Sessions[0] = earlier.Sessions[0].shifted(-2 * time.Hour)
+	earlier.Close(start.Add(-30 * time.Minute))
+
+	// The backup at the finish was tried with a few chips, and then its antenna came off.
+	backup := day.Device("FINISH-5K BACKUP")
+	tried := &backup.Sessions[0]
+	tried.Passings = nil
+	for i := range 17 {
+		stamp := start.Add(-25*time.Minute + time.Duration(i)*4*time.Second)
+		tried.Passings = append(tried.Passings, Passing{Arrived: stamp.Add(transit), Stamp: stamp})
+	}
+
+	for alias, battery := range map[string]Battery{
+		"FINISH-5K":  {Start: 58, End: 76}, // on mains
+		"TURN-10K":   {Start: 17, End: 9},
+		"FINISH-10K": {Start: 93, End: 81},
+	} {
+		battery.From, battery.To, battery.Every = start.Add(-time.Minute), start.Add(day.Lap), 10*time.Second
+		day.Device(alias).Battery = battery
+	}
+	return day
+}
+
+// DemoConfig returns a sessions.yml that watches the demo at apiURL, the address of a Server including /v0.
+func DemoConfig(apiURL string) []byte {
+	prefix := map[string]string{"token": "session ", "device": "device "}
+	var yaml strings.Builder
+	fmt.Fprintf(&yaml, "api:\n  url: %q\n  key: %q\n  device_metrics: true\nsessions:\n", apiURL, DemoKey)
+	for _, entry := range []struct{ name, follows, alias, race, point, silentAfter string }{
+		{"start-5k", "token", "START-5K", "5k", "start", ""},
+		{"split-3k", "token", "SPLIT-3K", "5k", "split", ""}, // is closed by mistake
+		{"turn-5k", "token", "TURN-5K", "5k", "turn", "3m"},
+		{"finish-5k", "device", "FINISH-5K", "5k", "finish", "3m"},              // loses its network for a while
+		{"finish-5k-backup", "token", "FINISH-5K BACKUP", "5k", "finish", "5m"}, // active but silent
+		{"start-10k", "token", "START-10K", "10k", "start", ""},
+		{"turn-10k", "device", "TURN-10K", "10k", "turn", "3m"},    // keeps counting when START is pressed
+		{"turn-10k-token", "token", "TURN-10K", "10k", "turn", ""}, // and this freezes
+		{"split-7k", "token", "SPLIT-7K", "10k", "split", "3m"},    // slow
+		{"finish-10k", "device", "FINISH-10K", "10k", "finish", "3m"},
+		{"kids-run", "token", "KIDS RUN", "kids", "finish", ""},              // was closed before
+		{"start-half", "token", "START-HALF", "half", "start", ""},           // no passings yet
+		{"mistyped", "token", "a token that nobody has", "10k", "split", ""}, // unknown
+	} {
+		fmt.Fprintf(&yaml, "  - %s: %s\n    name: %s\n    labels: {race: %s, point: %s}\n",
+			entry.follows, ID(prefix[entry.follows]+entry.alias), entry.name, entry.race, entry.point)
+		if entry.silentAfter != "" {
+			fmt.Fprintf(&yaml, "    silent_after: %s\n", entry.silentAfter)
+		}
+	}
+	return []byte(yaml.String())
+}

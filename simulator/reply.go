@@ -1,0 +1,384 @@
+package simulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// query is all that an answer depends on, besides the day and the time.
+type query struct {
+	get    bool
+	key    string
+	call   call
+	id     string // token or device id, upper case
+	values url.Values
+}
+
+type call int
+
+const (
+	callOther   call = iota
+	callSession      // GET /sessions/{token}
+	callActive       // GET /sessions/device/{id}/active
+	callHistory      // GET /sessions/device/{id}
+	callDevices      // GET /devices
+)
+
+// parse takes a request apart. That the case of tokens and ids does not matter is a guess: it is unknown.
+func parse(r *http.Request) query {
+	q := query{get: r.Method == http.MethodGet, key: r.Header.Get("api_key")}
+	if q.key == "" {
+		q.key = r.Header.Get("x-api-key")
+	}
+	path, ok := strings.CutPrefix(r.URL.Path, "/v0/")
+	if !ok {
+		return q
+	}
+	if path == "devices" {
+		q.call, q.values = callDevices, r.URL.Query()
+		return q
+	}
+	id, isDevice := strings.CutPrefix(path, "sessions/device/")
+	if isDevice {
+		q.call = callHistory
+		if of, isActive := strings.CutSuffix(id, "/active"); isActive {
+			q.call, id = callActive, of
+		}
+	} else if id, ok = strings.CutPrefix(path, "sessions/"); ok {
+		q.call = callSession
+	}
+	if strings.Contains(id, "/") {
+		q.call, id = callOther, ""
+	}
+	q.id = strings.ToUpper(id)
+	return q
+}
+
+// reply is what happens to a request.
+type reply struct {
+	latency    time.Duration
+	drop       bool // of the connection, instead of the rest
+	status     int
+	retryAfter string
+	body       []byte
+	about      Answer // empty unless status is 200 and the answer is about one session or device
+}
+
+// reply is the API: what it answers to q at t.
+func (x *index) reply(t time.Time, q query) reply {
+	m := x.moment(t)
+	latency, fault := x.fault(m.now)
+	if !q.get {
+		return reply{latency: latency, status: http.StatusMethodNotAllowed}
+	}
+	if fault != nil {
+		return reply{
+			latency: latency, drop: fault.Drop, status: fault.Status,
+			retryAfter: fault.retryAfter(t), body: faultBody(fault.Status),
+		}
+	}
+	a := x.answer(m, q)
+	a.latency += latency
+	a.about.At = t
+	return a
+}
+
+// fault returns how long requests wait at t, and the fault that then answers them, if one does.
+func (x *index) fault(t time.Time) (latency time.Duration, answers *Fault) {
+	for i := range x.Faults {
+		f := &x.Faults[i]
+		if t.Before(f.From) || !t.Before(f.To) {
+			continue
+		}
+		latency += f.Latency
+		if answers == nil && (f.Drop || f.Status != 0) {
+			answers = f
+		}
+	}
+	return latency, answers
+}
+
+func (f *Fault) retryAfter(t time.Time) string {
+	switch {
+	case f.RetryAfter <= 0:
+		return ""
+	case f.RetryAfterDate: // a date has no fractions, so the next whole second
+		return t.Add(f.RetryAfter + time.Second - 1).UTC().Format(http.TimeFormat)
+	default:
+		return strconv.FormatInt(int64((f.RetryAfter+time.Second-1)/time.Second), 10)
+	}
+}
+
+// faultBody returns what may accompany an error: the documented null, HTML, nothing.
+func faultBody(status int) []byte {
+	switch {
+	case status == http.StatusInternalServerError:
+		return []byte(`{"body": null}`)
+	case status > http.StatusInternalServerError:
+		return fmt.Appendf(nil, "<html><body><h1>%d %s</h1></body></html>", status, http.StatusText(status))
+	default:
+		return nil
+	}
+}
+
+// failure returns an error in the documented form, which is not JSON.
+func failure(status int, description, more string) reply {
+	return reply{status: status, body: []byte(`{description: "` + description + `"` + more + `}`)}
+}
+
+func (x *index) answer(m moment, q query) reply {
+	switch {
+	case q.key == "":
+		return failure(http.StatusBadRequest, "Missing parameter api_key", "")
+	case q.key != x.Key:
+		return failure(http.StatusForbidden, "Forbidden", "")
+	case q.call == callDevices:
+		return x.list(m, q.values)
+	case q.call == callOther:
+		return failure(http.StatusNotFound, "Not found", "")
+	case q.id == "":
+		return failure(http.StatusBadRequest, "Missing parameter", "")
+	case q.call == callSession:
+		return x.session(m, q.id)
+	case q.call == callActive:
+		return x.active(m, q.id)
+	default:
+		return x.history(m, q.id)
+	}
+}
+
+// sessionJSON is a session as the API writes it. The list of a device's sessions leaves out duration, first and last
+// (documented); a session without passings has no first and last (inferred).
+type sessionJSON struct {
+	Token    string `json:"token_session"`
+	Alias    string `json:"alias,omitempty"`
+	Created  string `json:"creation_date"`
+	Duration string `json:"duration,omitempty"`
+	Active   bool   `json:"active"`
+	Passings int    `json:"passings"`
+	First    string `json:"first,omitempty"`
+	Last     string `json:"last,omitempty"`
+}
+
+// instant writes t as it is at m.
+func (m moment) instant(t time.Time) string {
+	return t.Add(m.laps).UTC().Format("2006-01-02T15:04:05.000Z")
+}
+
+// describe returns all that the API says about a session. Duration is two hours after the creation, as in the
+// documented example; what it means is unknown.
+func (m moment) describe(s *Session) sessionJSON {
+	passings := m.passings(s)
+	j := sessionJSON{
+		Token:    s.Token,
+		Alias:    s.Alias,
+		Created:  m.instant(s.Created),
+		Duration: m.instant(s.Created.Add(2 * time.Hour)),
+		Active:   m.active(s),
+		Passings: len(passings),
+	}
+	if len(passings) > 0 {
+		j.First, j.Last = m.instant(passings[0].Stamp), m.instant(passings[len(passings)-1].Stamp)
+	}
+	return j
+}
+
+func (j sessionJSON) answer() Answer {
+	return Answer{Token: j.Token, Active: j.Active, Passings: j.Passings}
+}
+
+func (x *index) session(m moment, token string) reply {
+	s := x.sessions[token]
+	if !m.exists(s) {
+		a := failure(http.StatusNotFound, "Session not found", `, token_session: "`+token+`"`)
+		if s.Session != nil {
+			a.latency = s.device.Latency
+		}
+		return a
+	}
+	j := m.describe(s.Session)
+	return success(s.device, []sessionJSON{j}, j.answer())
+}
+
+func (x *index) active(m moment, id string) reply {
+	d := x.devices[id]
+	if m.bound(d) {
+		for i := range d.Sessions {
+			if s := &d.Sessions[i]; m.exists(session{s, d}) && m.active(s) {
+				j := m.describe(s)
+				return success(d, []sessionJSON{j}, j.answer())
+			}
+		}
+	}
+	return noSessions(d, id)
+}
+
+func (x *index) history(m moment, id string) reply {
+	d := x.devices[id]
+	var list []sessionJSON
+	if m.bound(d) {
+		for i := range d.Sessions {
+			if s := &d.Sessions[i]; m.exists(session{s, d}) {
+				j := m.describe(s)
+				j.Duration, j.First, j.Last = "", "", ""
+				list = append(list, j)
+			}
+		}
+	}
+	if len(list) == 0 {
+		return noSessions(d, id)
+	}
+	return success(d, list, list[len(list)-1].answer())
+}
+
+func noSessions(d *Device, id string) reply {
+	a := failure(http.StatusNotFound, "Sessions not found", `, deviceid: "`+id+`"`)
+	if d != nil {
+		a.latency = d.Latency
+	}
+	return a
+}
+
+// content is a successful answer, with or without the envelope {"body": …}.
+type content struct {
+	Description string      `json:"description"`
+	Result      any         `json:"result,omitempty"`
+	Pagination  *pagination `json:"pagination,omitempty"`
+}
+
+type pagination struct {
+	Page    int  `json:"page"`
+	Limit   int  `json:"limit"`
+	Total   int  `json:"total"`
+	HasMore bool `json:"has_more"`
+}
+
+func success(d *Device, result []sessionJSON, about Answer) reply {
+	return reply{
+		latency: d.Latency,
+		status:  http.StatusOK,
+		body:    encode(content{Description: "Success", Result: result}, d.Enveloped),
+		about:   about,
+	}
+}
+
+func encode(c content, enveloped bool) []byte {
+	var value any = c
+	if enveloped {
+		value = map[string]content{"body": c}
+	}
+	body, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // cannot happen: strings, numbers and booleans
+	}
+	return body
+}
+
+// deviceJSON is a device in the list of devices (documented). Those that point may be null.
+type deviceJSON struct {
+	ID           string  `json:"deviceid"`
+	Type         string  `json:"type"`
+	Model        string  `json:"model"`
+	Alias        string  `json:"alias"`
+	Firmware     *string `json:"firmware"`
+	SerialNumber string  `json:"serial_number"`
+	LastLogin    *string `json:"last_login"`
+	Created      *string `json:"creation_date"`
+	Sessions     int     `json:"sessions"`
+	Status       *string `json:"device_status"`
+	Battery      *int    `json:"battery_percentage"`
+	Charging     *bool   `json:"charging"`
+	Telemetry    *string `json:"last_telemetry_at"`
+}
+
+// maxPage is the documented default and limit of a page of devices.
+const maxPage = 5000
+
+// list answers GET /devices, in the envelope that is documented for it.
+func (x *index) list(m moment, values url.Values) reply {
+	size := x.PageSize
+	if size <= 0 {
+		size = maxPage
+	}
+	page, errPage := positive(values.Get("page"), 1)
+	limit, errLimit := positive(values.Get("limit"), size)
+	if errPage != nil || errLimit != nil {
+		return failure(http.StatusBadRequest, "Wrong parameter", "")
+	}
+	limit = min(limit, size)
+
+	all := make([]*Device, 0, len(x.Devices))
+	for i := range x.Devices {
+		if m.bound(&x.Devices[i]) {
+			all = append(all, &x.Devices[i])
+		}
+	}
+	from := len(all)
+	if page <= len(all)/limit+1 { // else the product might overflow
+		from = min((page-1)*limit, len(all))
+	}
+	to := min(from+limit, len(all))
+	c := content{
+		Description: "Success",
+		Pagination:  &pagination{Page: page, Limit: limit, Total: len(all), HasMore: to < len(all)},
+	}
+	if from < to { // else the result is absent, which is documented as possible
+		result := make([]deviceJSON, 0, to-from)
+		for _, d := range all[from:to] {
+			result = append(result, m.device(d))
+		}
+		c.Result = result
+	}
+	return reply{status: http.StatusOK, body: encode(c, true)}
+}
+
+// positive reads a whole number from 1, or returns preset when text is empty.
+func positive(text string, preset int) (int, error) {
+	if text == "" {
+		return preset, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err == nil && n == 0 {
+		err = strconv.ErrRange
+	}
+	return int(n), err
+}
+
+// device describes d. The values of device_status are unknown; ONLINE and OFFLINE, by whether telemetry came within
+// five minutes, are made up.
+func (m moment) device(d *Device) deviceJSON {
+	j := deviceJSON{
+		ID: d.ID, Type: d.Type, Model: d.Model, Alias: d.Alias, SerialNumber: d.SerialNumber,
+		LastLogin: m.optional(d.LastLogin), Created: m.optional(d.Created),
+	}
+	if d.Firmware != "" {
+		j.Firmware = &d.Firmware
+	}
+	for i := range d.Sessions {
+		if m.exists(session{&d.Sessions[i], d}) {
+			j.Sessions++
+		}
+	}
+	if at, percent, charging, ok := d.Battery.report(m.now); ok {
+		status := "ONLINE"
+		if m.now.Sub(at) > 5*time.Minute {
+			status = "OFFLINE"
+		}
+		j.Status, j.Battery, j.Charging, j.Telemetry = &status, &percent, &charging, m.optional(at)
+	}
+	return j
+}
+
+// optional writes an instant, or null for the zero one.
+func (m moment) optional(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	text := m.instant(t)
+	return &text
+}
