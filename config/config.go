@@ -1,0 +1,184 @@
+// Package config reads sessions.yml: which sessions to scrape, and how to reach the RUFUS Cloud API.
+//
+// Whatever Load and Parse return is valid: no caller checks it again. Every mistake is reported at once, as
+// "file:line: what is wrong; what to do", and no report shows a key, a whole token or a whole device id.
+package config
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"rufus_exporter/rufus"
+)
+
+// KeyVariable is the environment variable that holds the API key when the file names none.
+const KeyVariable = "RUFUS_API_KEY"
+
+// Config is a whole configuration.
+type Config struct {
+	API API
+	// Sessions are the entries in the file's order, at least one.
+	Sessions []Session
+	// Files are the paths the configuration was read from: sessions.yml, then the key file and the TLS files it
+	// names. When the content of one changes, loading again may give another configuration.
+	Files []string
+}
+
+// API is how the RUFUS Cloud API is reached.
+type API struct {
+	// URL is the base that request paths are appended to, without a trailing slash: http or https with a host, and
+	// neither user info nor query nor fragment.
+	URL *url.URL
+	// Key is the zero Secret when neither the file nor the environment gave one; otherwise it is visible ASCII.
+	Key rufus.Secret
+	// KeyHeader is "api_key" or "x-api-key", the two header names the API documents.
+	KeyHeader string
+	// Timeout bounds one request; above zero.
+	Timeout time.Duration
+	// MaxConcurrentRequests bounds the requests in flight in the whole process; 1 to 1024.
+	MaxConcurrentRequests int
+	// MinInterval is the age below which a successful answer is used again; 0 asks anew for every scrape.
+	MinInterval time.Duration
+	// DeviceMetrics asks for battery and telemetry of the followed devices.
+	DeviceMetrics bool
+	// TLS is never nil. Certificates are read when the configuration is loaded, not when a connection is made.
+	TLS *tls.Config
+	// Proxy is nil when no proxy was asked for. It can hold a password: its result and its error are not for printing.
+	Proxy func(*http.Request) (*url.URL, error)
+
+	// transport is everything that went into TLS and Proxy, the content of files included. It is there for Equal, as
+	// neither of the two can be compared, and a secret because it holds a private key and a proxy's password.
+	transport rufus.Secret
+}
+
+// Equal reports whether a and b were configured alike: the key, the content of the TLS files and the proxy included.
+// Connections, answers and backoff that belong to a then serve b as well.
+func (a API) Equal(b API) bool {
+	return a.URL.String() == b.URL.String() &&
+		a.Key == b.Key &&
+		a.KeyHeader == b.KeyHeader &&
+		a.Timeout == b.Timeout &&
+		a.MaxConcurrentRequests == b.MaxConcurrentRequests &&
+		a.MinInterval == b.MinInterval &&
+		a.DeviceMetrics == b.DeviceMetrics &&
+		a.transport == b.transport
+}
+
+// Session is one entry of the list.
+type Session struct {
+	// Name is the value of the label session: unique, 1 to 100 printable characters, and free of configured tokens,
+	// ids and of the key.
+	Name string
+	// Target is the token or the device, unique whatever its letter case.
+	Target rufus.Target
+	// Labels are the entry's own; nil when it has none.
+	Labels map[string]string
+	// SilentAfter is how long an active session may go without a new passing; 0 is for ever.
+	SilentAfter time.Duration
+}
+
+// Error is what is wrong with a configuration.
+type Error struct {
+	// Mistakes are sorted by line, each "file:line: what is wrong; what to do".
+	Mistakes []string
+	// Files are the paths that were read, or that could not be: when one changes, loading again may succeed.
+	Files []string
+}
+
+// Error returns the mistakes, one per line.
+func (e *Error) Error() string { return strings.Join(e.Mistakes, "\n") }
+
+// maxFile bounds sessions.yml, in bytes: some hundred thousand entries.
+const maxFile = 16 << 20
+
+// Load reads the configuration at path, the files it names, and $RUFUS_API_KEY. Relative paths in it start at its own
+// directory. The error is an *Error.
+func Load(path string) (*Config, error) {
+	data, problem := readFile(path, maxFile)
+	if problem != "" {
+		return nil, &Error{
+			Mistakes: []string{path + ": " + problem + "; give the path of your sessions.yml"},
+			Files:    []string{path},
+		}
+	}
+	return Parse(data, path)
+}
+
+// Parse is Load for the content of a file, which path names in messages and whose directory relative paths start at.
+func Parse(data []byte, path string) (*Config, error) {
+	d := &decoder{dir: filepath.Dir(path), files: []string{path}}
+	cfg := d.config(data)
+	cfg.Files = d.files
+	if mistakes := d.report(path); mistakes != nil {
+		return nil, &Error{Mistakes: mistakes, Files: d.files}
+	}
+	return cfg, nil
+}
+
+const wantedList = "list at least one session, for example \"- token: ...\", below \"sessions:\""
+
+// config decodes the whole file. What it returns is of use only when no mistake was noted.
+func (d *decoder) config(data []byte) *Config {
+	cfg := &Config{API: defaultAPI()}
+	root := d.document(data)
+	if root == nil {
+		return cfg
+	}
+	switch root := follow(root); {
+	case isNull(root):
+		d.refuse(root.Line, "the file is empty", wantedList)
+	case isList(root):
+		d.api(&cfg.API, nil)
+		cfg.Sessions = d.sessions(root)
+	case isMapping(root):
+		sections := map[string]*node{}
+		lines := d.mapping(root, "the file", []field{
+			{name: "api", wanted: "a mapping of settings", any: func(n *node) { sections["api"] = n }},
+			{name: "sessions", wanted: "a list of sessions", any: func(n *node) { sections["sessions"] = n }},
+		})
+		d.api(&cfg.API, sections["api"])
+		if lines["sessions"] == 0 {
+			d.refuse(root.Line, "there is no sessions list", wantedList)
+		} else {
+			cfg.Sessions = d.sessions(sections["sessions"])
+		}
+	default:
+		d.refuse(root.Line, "the file is neither a list of sessions nor a mapping with api and sessions", wantedList)
+	}
+	d.checkPublic()
+	return cfg
+}
+
+// readFile returns the content of a regular file of at most limit bytes, or what is wrong with it, without its path.
+// Pipes and devices are refused: they would block, and cannot be read again on a reload.
+func readFile(path string, limit int64) (data []byte, problem string) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	switch {
+	case info.IsDir():
+		return nil, "is a directory, not a file"
+	case !info.Mode().IsRegular():
+		return nil, "is not a regular file"
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer func() { _ = file.Close() }()
+	data, err = readAll(file, limit)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Sprintf("is larger than %d KiB", limit>>10)
+	}
+	return data, ""
+}

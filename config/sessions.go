@@ -1,0 +1,212 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"rufus_exporter/rufus"
+)
+
+const (
+	minID, maxID      = 16, 128
+	defaultNameLength = 8 // of the token's or id's first characters
+	maxName           = 100
+	maxLabelName      = 100
+	maxLabelValue     = 200
+	// Shorter API keys are not searched for in names: a key such as "run" would forbid half of them.
+	minSearched = 8
+)
+
+var (
+	idPattern    = regexp.MustCompile(fmt.Sprintf(`^[A-Za-z0-9_-]{%d,%d}$`, minID, maxID))
+	labelPattern = regexp.MustCompile(fmt.Sprintf(`^[a-zA-Z_][a-zA-Z0-9_]{0,%d}$`, maxLabelName-1))
+
+	// reservedLabels are those of our own metrics, of Prometheus' targets, and of histograms and summaries.
+	reservedLabels = []string{
+		"session", "alias", "follows", "reason", "status", "model", "firmware", "job", "instance", "le", "quantile",
+	}
+
+	wantedID    = fmt.Sprintf("copy it as RUFUS shows it: %d to %d of A-Z a-z 0-9 _ -", minID, maxID)
+	wantedName  = fmt.Sprintf("1 to %d printable characters", maxName)
+	wantedValue = fmt.Sprintf("1 to %d printable characters", maxLabelValue)
+)
+
+// sessions decodes the list of sessions.
+func (d *decoder) sessions(list *node) []Session {
+	if !isList(list) && !isNull(list) {
+		d.refuse(list.Line, "sessions is not a list", wantedList)
+		return nil
+	}
+	if len(list.Content) == 0 {
+		d.refuse(list.Line, "the list of sessions is empty", wantedList)
+		return nil
+	}
+	var sessions []Session
+	ids, names := map[string]int{}, map[string]int{} // where each was first seen
+	for _, item := range list.Content {
+		if !d.visit(item) {
+			break
+		}
+		session, line := d.session(follow(item))
+		if id := session.Target.ID.Reveal(); id != "" {
+			// Letter case tells neither tokens nor ids apart: in the documentation's examples all are upper-case.
+			if first := ids[strings.ToLower(id)]; first != 0 {
+				d.refuse(line, fmt.Sprintf("%s... is in the list already, in line %d", id[:defaultNameLength], first),
+					"remove one of the two entries")
+				continue // its name is bound to be the same too
+			}
+			ids[strings.ToLower(id)] = line
+			d.secrets = append(d.secrets, id)
+		}
+		if first := names[session.Name]; first != 0 && session.Name != "" {
+			d.refuse(line, fmt.Sprintf("the entry in line %d has the same name", first),
+				"give one of the two another name; without one it is the beginning of the token or id")
+		} else {
+			names[session.Name] = line
+		}
+		sessions = append(sessions, session)
+	}
+	return sessions
+}
+
+// session decodes one entry and returns it with its line. Its target is zero after a mistake about it.
+func (d *decoder) session(item *node) (Session, int) {
+	var session Session
+	var name string
+	token := d.id(&session.Target, rufus.Token)
+	entry := []field{
+		{name: "token", wanted: "a session token", text: token},
+		{name: "device", wanted: "a device id", text: d.id(&session.Target, rufus.Device)},
+		{name: "name", wanted: wantedName, text: text(&name, maxName)},
+		{name: "labels", wanted: "a mapping", any: func(n *node) { session.Labels = d.labels(n) }},
+		{name: "silent_after", wanted: "a duration such as 10m, or 0s for never",
+			text: duration(&session.SilentAfter, 0)},
+	}
+	switch {
+	case isNull(item):
+		d.refuse(item.Line, "the entry is empty", "write a token after the dash, or remove the line")
+	case isList(item):
+		d.refuse(item.Line, "the entry is a list", "write a token, or a mapping with token or device")
+	case isMapping(item):
+		lines := d.mapping(item, "a session", entry)
+		switch hasToken, hasDevice := lines["token"] != 0, lines["device"] != 0; {
+		case hasToken && hasDevice:
+			d.refuse(item.Line, "the entry has both token and device",
+				"keep device to follow whichever session is active on it, or token for one fixed session")
+		case !hasToken && !hasDevice:
+			d.refuse(item.Line, "the entry has neither token nor device", "add one of them")
+		}
+		if lines["name"] != 0 {
+			d.public = append(d.public, public{lines["name"], "the name", name})
+		}
+	default:
+		d.text(item, item, field{name: "token", wanted: "a session token", text: token})
+	}
+	if id := session.Target.ID.Reveal(); name == "" && id != "" {
+		name = id[:defaultNameLength]
+	}
+	session.Name = name
+	return session, item.Line
+}
+
+// id sets dst to a token or device id.
+func (d *decoder) id(dst *rufus.Target, follows rufus.Follows) func(string) string {
+	return func(value string) string {
+		switch {
+		case strings.HasPrefix(strings.ToLower(value), "ror-"):
+			// Its beginning would become the session's name.
+			return "begins like an API key (ror-)"
+		case len(value) < minID || len(value) > maxID:
+			return fmt.Sprintf("has %d characters instead of %d to %d", utf8.RuneCountInString(value), minID, maxID)
+		case !idPattern.MatchString(value):
+			return "has characters other than A-Z a-z 0-9 _ -"
+		}
+		*dst = rufus.Target{Follows: follows, ID: rufus.NewSecret(value)}
+		return ""
+	}
+}
+
+// labels decodes the labels of an entry, which may be null.
+func (d *decoder) labels(n *node) map[string]string {
+	if isNull(n) {
+		return nil
+	}
+	if !isMapping(n) {
+		d.refuse(n.Line, "labels is not a mapping", "write it as {race: city-run}")
+		return nil
+	}
+	labels := map[string]string{}
+	d.pairs(n, func(key, value *node) {
+		name := key.Value
+		quoted := quote("label", name)
+		switch {
+		case !labelPattern.MatchString(name):
+			d.refuse(key.Line, quoted+" is no label name", fmt.Sprintf(
+				"use letters, digits and _, no digit first, at most %d characters", maxLabelName))
+		case strings.HasPrefix(name, "__"):
+			d.refuse(key.Line, quoted+" begins with __, which Prometheus keeps for itself", "choose another name")
+		case slices.Contains(reservedLabels, name):
+			d.refuse(key.Line, quoted+" is taken by the exporter or by Prometheus", "choose another name")
+		default:
+			var label string
+			d.text(key, value, field{name: quoted, wanted: wantedValue, text: text(&label, maxLabelValue)})
+			labels[name] = label
+			d.public = append(d.public, public{key.Line, "a label's name", name},
+				public{value.Line, "a label's value", label})
+		}
+	})
+	return labels
+}
+
+// text sets dst to 1 to most printable characters.
+func text(dst *string, most int) func(string) string {
+	return func(value string) string {
+		switch {
+		case value == "":
+			return "is empty"
+		case !printable(value):
+			return "has characters that do not print"
+		case utf8.RuneCountInString(value) > most:
+			return fmt.Sprintf("is longer than %d characters", most)
+		}
+		*dst = value
+		return ""
+	}
+}
+
+// public is text that pages, logs and metrics show.
+type public struct {
+	line int
+	what string
+	text string
+}
+
+// checkPublic refuses public text that contains a secret, whatever its letter case.
+func (d *decoder) checkPublic() {
+	secrets, lengths := map[string]bool{}, map[int]bool{}
+	for _, secret := range d.secrets {
+		secrets[strings.ToLower(secret)] = true
+		lengths[len(secret)] = true
+	}
+	// Looking up every part of a text takes no longer with more secrets, as trying every secret would.
+	contains := func(text string) bool {
+		text = strings.ToLower(text)
+		for length := range lengths {
+			for i := 0; i+length <= len(text); i++ {
+				if secrets[text[i:i+length]] {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for _, p := range d.public {
+		if contains(p.text) {
+			d.refuse(p.line, p.what+" contains the API key or a configured token or id",
+				"choose another: it is shown on pages and in metrics")
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+type node = yaml.Node
+
+// Bounds that no honest file reaches. Aliases count each time they are followed, so that a small file cannot unfold
+// into a huge one.
+const (
+	maxValues   = 1 << 20
+	maxMistakes = 1000
+)
+
+// decoder walks the YAML nodes rather than decoding into structs: nodes know their line and their literal text, so
+// that an all-digit token stays text, and every message is our own, so that none quotes what it should not.
+type decoder struct {
+	dir      string // relative paths start here
+	files    []string
+	mistakes []mistake
+	values   int      // visited so far
+	secrets  []string // all in the file, and the API key
+	public   []public // must contain none of them
+}
+
+type mistake struct {
+	line int // 0: not in the file, and text names the place
+	text string
+}
+
+// refuse notes a mistake at a line.
+func (d *decoder) refuse(line int, what, remedy string) {
+	d.mistakes = append(d.mistakes, mistake{line, what + "; " + remedy})
+}
+
+// report returns the mistakes by line, nil when there are none.
+func (d *decoder) report(path string) []string {
+	slices.SortStableFunc(d.mistakes, func(a, b mistake) int { return a.line - b.line })
+	var report []string
+	for i, m := range d.mistakes {
+		if i == maxMistakes {
+			text := fmt.Sprintf("%d more mistakes follow; mend the ones above first", len(d.mistakes)-i)
+			return append(report, fmt.Sprintf("%s:%d: %s", path, m.line, text))
+		}
+		if m.line == 0 {
+			report = append(report, m.text)
+		} else {
+			report = append(report, fmt.Sprintf("%s:%d: %s", path, m.line, m.text))
+		}
+	}
+	return report
+}
+
+// visit counts a value and reports whether to go on.
+func (d *decoder) visit(n *node) bool {
+	d.values++
+	if d.values == maxValues+1 {
+		d.refuse(n.Line, "the file holds too many values (an alias counts each time it is used)",
+			"write the sessions out, or split them over several exporters")
+	}
+	return d.values <= maxValues
+}
+
+// document returns the root value of the only document in data, or nil after noting a mistake.
+func (d *decoder) document(data []byte) *node {
+	if line := unprintable(data); line != 0 {
+		d.refuse(line, "there is a byte that is not UTF-8 text", "save the file as UTF-8 without control characters")
+		return nil
+	}
+	documents, problem := parseYAML(data)
+	switch {
+	case problem != "":
+		d.syntax(data, problem)
+	case len(documents) == 0:
+		d.refuse(1, "the file is empty", wantedList)
+	case len(documents) > 1:
+		d.refuse(documents[1].Line, "a second YAML document begins here", "keep one: delete the line with ---")
+	default:
+		return documents[0].Content[0]
+	}
+	return nil
+}
+
+// unprintable returns the first line with a byte that YAML does not allow, 0 when all are allowed. The YAML package
+// would refuse it too, but without saying where.
+func unprintable(data []byte) int {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		broken := r == utf8.RuneError && size == 1
+		if broken || r == 0x7f || r < ' ' && r != '\t' && r != '\n' && r != '\r' {
+			return 1 + bytes.Count(data[:i], []byte("\n"))
+		}
+		i += size
+	}
+	return 0
+}
+
+// parseYAML returns the first two documents in data, or what is wrong with its syntax, without a line.
+func parseYAML(data []byte) (documents []*node, problem string) {
+	// The package panics on what it holds impossible. That must not end the exporter on a reload.
+	defer func() {
+		if recover() != nil {
+			problem = "the YAML cannot be read"
+		}
+	}()
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for len(documents) < 2 {
+		document := &node{}
+		err := decoder.Decode(document)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, syntaxLine.ReplaceAllString(err.Error(), "")
+		}
+		documents = append(documents, document)
+	}
+	return documents, ""
+}
+
+var syntaxLine = regexp.MustCompile(`^yaml: (line \d+: )?`)
+
+// syntax notes a syntax error. The line the package gives is where the surrounding block begins, if it gives one at
+// all, so the line is searched for: it is the last one of the shortest beginning of the file that shows the same
+// problem.
+func (d *decoder) syntax(data []byte, problem string) {
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	ends := make([]int, len(lines))
+	end := 0
+	for i, line := range lines {
+		end += len(line)
+		ends[i] = end
+	}
+	i := sort.Search(len(lines)-1, func(i int) bool {
+		_, p := parseYAML(data[:ends[i]])
+		return p == problem
+	})
+	text := bytes.TrimLeft(lines[i], " ")
+	switch {
+	case bytes.HasPrefix(text, []byte("\t")):
+		problem = "a tab is used to indent"
+	case strings.HasPrefix(problem, "unknown anchor"):
+		problem = "an alias (*name) has no anchor (&name) before it" // the package's own text quotes the file
+	}
+	d.refuse(i+1, "YAML: "+problem, "indent with spaces, and put quotes around values with special characters")
+}
+
+// follow returns the value an alias stands for, at the alias's line when it is a scalar: the mistake is usually its
+// use. Other values keep the line they have.
+func follow(n *node) *node {
+	if n.Kind != yaml.AliasNode {
+		return n
+	}
+	target := *n.Alias
+	target.Line = n.Line
+	return &target
+}
+
+func isMapping(n *node) bool { return n.Kind == yaml.MappingNode }
+func isList(n *node) bool    { return n.Kind == yaml.SequenceNode }
+func isNull(n *node) bool    { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+// field is a key that a mapping may have.
+type field struct {
+	name   string
+	wanted string // completes "give ..."
+	// One of the two: text is for scalars and returns what is wrong with it, "" when nothing; any takes every value.
+	text func(value string) (problem string)
+	any  func(n *node)
+}
+
+// mapping gives each value of n to its field and returns the lines of the keys that were there. Keys of which there
+// is no field are mistakes.
+func (d *decoder) mapping(n *node, where string, fields []field) (lines map[string]int) {
+	lines = map[string]int{}
+	d.pairs(n, func(key, value *node) {
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key.Value })
+		if i < 0 {
+			names := make([]string, len(fields))
+			for i, f := range fields {
+				names[i] = f.name
+			}
+			d.refuse(key.Line, quote("unknown key", key.Value)+" in "+where, "known here: "+strings.Join(names, ", "))
+			return
+		}
+		f := fields[i]
+		lines[f.name] = key.Line
+		if f.any != nil {
+			f.any(value)
+			return
+		}
+		d.text(key, value, f)
+	})
+	return lines
+}
+
+// pairs calls each with the keys and values of a mapping. A key that appears again is a mistake, as is one that is
+// not text.
+func (d *decoder) pairs(n *node, each func(key, value *node)) {
+	lines := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := follow(n.Content[i]), follow(n.Content[i+1])
+		if !d.visit(key) {
+			return
+		}
+		switch line := lines[key.Value]; {
+		case key.Kind != yaml.ScalarNode:
+			d.refuse(key.Line, "a key is a list or a mapping", "write \"key: value\"")
+		case key.Tag == "!!merge":
+			d.refuse(key.Line, "merge keys (<<) are not supported", "repeat the keys; aliases of single values work")
+		case line != 0:
+			d.refuse(key.Line, fmt.Sprintf("%s again, after line %d", quote("key", key.Value), line), "keep one of them")
+		default:
+			lines[key.Value] = key.Line
+			each(key, value)
+		}
+	}
+}
+
+// text gives a scalar's literal text to its field.
+func (d *decoder) text(key, value *node, f field) {
+	what := f.name + " "
+	var problem string
+	switch {
+	case value.Kind != yaml.ScalarNode:
+		problem = "is a list or a mapping"
+	case isNull(value):
+		problem = "has no value"
+	case foreignTag(value):
+		problem = "has a YAML tag (!...)"
+	default:
+		problem = f.text(value.Value)
+	}
+	if problem != "" {
+		line := value.Line
+		if line == 0 || isNull(value) {
+			line = key.Line // a missing value stands wherever the parser noticed
+		}
+		d.refuse(line, what+problem, "give "+f.wanted)
+	}
+}
+
+// foreignTag reports whether a scalar was given an explicit type other than string, such as !!binary: its literal
+// text would not be what was meant.
+func foreignTag(n *node) bool { return n.Style&yaml.TaggedStyle != 0 && n.ShortTag() != "!!str" }
+
+// quote returns what followed by text if text is surely no secret, and else what alone: a key or token that slipped
+// into another place is longer than 15 characters and not made of words.
+func quote(what, text string) string {
+	if utf8.RuneCountInString(text) < 16 || words.MatchString(text) {
+		return fmt.Sprintf("%s %q", what, text)
+	}
+	return what + " (not shown, it may be a secret)"
+}
+
+var words = regexp.MustCompile(`^[a-z]+([_ -][a-z]+){0,7}$`)
+
+// printable reports whether every character of text shows: letters, marks, numbers, punctuation, symbols, and the
+// ASCII space.
+func printable(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// unreadable says what the operating system says, without the path: somebody may have put the key itself there.
+func unreadable(err error) string {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err
+	}
+	return "cannot be read (" + err.Error() + ")"
+}
+
+// readAll reads at most one byte more than limit.
+func readAll(r io.Reader, limit int64) ([]byte, error) { return io.ReadAll(io.LimitReader(r, limit+1)) }
