@@ -1,0 +1,319 @@
+package collector
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"rufus_exporter/rufus"
+)
+
+// metric is one gauge of an entry: add a line to the tables below to expose another field.
+type metric struct {
+	name, help string
+	value      func(Status) (value float64, ok bool)
+	// labels are those beyond the entry's own, and labelValues their values.
+	labels      []string
+	labelValues func(Status) []string
+}
+
+var sessionMetrics = []metric{
+	{
+		name:  "rufus_session_up",
+		help:  "Whether this scrape has a valid answer about the session (1) or not (0).",
+		value: func(s Status) (float64, bool) { return number(s.Err == nil), true },
+	},
+	{
+		name:   "rufus_session_error",
+		help:   "1 while the session cannot be read, with the reason; absent while it can.",
+		value:  func(s Status) (float64, bool) { return 1, s.Err != nil },
+		labels: []string{"reason"},
+		labelValues: func(s Status) []string {
+			return []string{string(rufus.ReasonOf(s.Err))}
+		},
+	},
+	{
+		name: "rufus_session_fetch_duration_seconds",
+		help: "Duration of the request whose answer is shown, in seconds, without waiting for its turn; " +
+			"absent when none was made.",
+		value: func(s Status) (float64, bool) { return s.Duration.Seconds(), !s.At.IsZero() },
+	},
+	{
+		name: "rufus_session_info",
+		help: "Always 1, with the alias of the session and whether the entry follows a token or a device; " +
+			"absent while the session cannot be read.",
+		value:  whileUp(func(rufus.Session) (float64, bool) { return 1, true }),
+		labels: []string{"alias", "follows"},
+		labelValues: func(s Status) []string {
+			return []string{labelValue(s.Session.Alias), s.Entry.Target.Follows.String()}
+		},
+	},
+	{
+		name: "rufus_session_active",
+		help: "Whether the session receives passings (1), or is closed, or its device has none that is active (0), " +
+			"from active; absent while the session cannot be read.",
+		value: whileUp(func(s rufus.Session) (float64, bool) { return number(s.Active), true }),
+	},
+	{
+		name: "rufus_session_passings",
+		help: "Number of passings of the session, raw detections, not participants, from passings; " +
+			"absent while unknown.",
+		value: whileUp(func(s rufus.Session) (float64, bool) {
+			passings, ok := s.Passings.Get()
+			return float64(passings), ok
+		}),
+	},
+	{
+		name: "rufus_session_first_passing_timestamp",
+		help: "Time of the first passing by the clock of the device, in Unix seconds, from first; " +
+			"absent before the first passing.",
+		value: whileUp(func(s rufus.Session) (float64, bool) { return timestamp(s.First) }),
+	},
+	{
+		name: "rufus_session_last_passing_timestamp",
+		help: "Time of the last passing by the clock of the device, in Unix seconds, from last; " +
+			"absent before the first passing.",
+		value: whileUp(func(s rufus.Session) (float64, bool) { return timestamp(s.Last) }),
+	},
+	{
+		name: "rufus_session_creation_timestamp",
+		help: "Time when the session was made, in Unix seconds, from creation_date; it changes when a followed device " +
+			"gets a new session; absent while unknown.",
+		value: whileUp(func(s rufus.Session) (float64, bool) { return timestamp(s.Created) }),
+	},
+	{
+		name: "rufus_session_duration_timestamp",
+		help: "An instant of undocumented meaning, in Unix seconds, from duration: not for alerts; " +
+			"absent while unknown.",
+		value: whileUp(func(s rufus.Session) (float64, bool) { return timestamp(s.Duration) }),
+	},
+	{
+		name: "rufus_session_silent_after_seconds",
+		help: "How long an active session may be without a new passing before that is an alarm, in seconds, from " +
+			"silent_after of the configuration; absent where that is not set.",
+		value: func(s Status) (float64, bool) { return s.Entry.SilentAfter.Seconds(), s.Entry.SilentAfter > 0 },
+	},
+}
+
+var deviceMetrics = []metric{
+	{
+		name:  "rufus_device_battery_ratio",
+		help:  "Charge of the battery of the followed device, 0 to 1, from battery_percentage; absent while unknown.",
+		value: ofDevice(func(h rufus.DeviceHealth) (float64, bool) { return h.Battery.Get() }),
+	},
+	{
+		name: "rufus_device_charging",
+		help: "Whether the followed device is charging (1) or not (0), from charging; absent while unknown.",
+		value: ofDevice(func(h rufus.DeviceHealth) (float64, bool) {
+			charging, ok := h.Charging.Get()
+			return number(charging), ok
+		}),
+	},
+	{
+		name: "rufus_device_last_telemetry_timestamp",
+		help: "Time when the followed device last reported its state, in Unix seconds, from last_telemetry_at; " +
+			"absent while unknown.",
+		value: ofDevice(func(h rufus.DeviceHealth) (float64, bool) { return timestamp(h.LastTelemetry) }),
+	},
+	{
+		name:  "rufus_device_last_login_timestamp",
+		help:  "Time when the followed device last logged in, in Unix seconds, from last_login; absent while unknown.",
+		value: ofDevice(func(h rufus.DeviceHealth) (float64, bool) { return timestamp(h.LastLogin) }),
+	},
+	{
+		name:        "rufus_device_info",
+		help:        "Always 1, with the model and the firmware of the followed device; absent while it is not listed.",
+		value:       ofDevice(func(rufus.DeviceHealth) (float64, bool) { return 1, true }),
+		labels:      []string{"model", "firmware"},
+		labelValues: healthLabels(func(h rufus.DeviceHealth) []string { return []string{h.Model, h.Firmware} }),
+	},
+	{
+		name:        "rufus_device_status",
+		help:        "Always 1, with the status of the followed device, from device_status; absent while unknown.",
+		value:       ofDevice(func(h rufus.DeviceHealth) (float64, bool) { return 1, h.Status != "" }),
+		labels:      []string{"status"},
+		labelValues: healthLabels(func(h rufus.DeviceHealth) []string { return []string{h.Status} }),
+	},
+}
+
+var devicesUp = prometheus.NewDesc("rufus_devices_up",
+	"Whether the list of devices could be read (1) or not (0); absent without device metrics.", nil, nil)
+
+// whileUp returns a value function that gives nothing while the entry cannot be read: no value outlives its answer.
+func whileUp(value func(rufus.Session) (float64, bool)) func(Status) (float64, bool) {
+	return func(s Status) (float64, bool) {
+		if s.Err != nil {
+			return 0, false
+		}
+		return value(s.Session)
+	}
+}
+
+// ofDevice returns a value function that gives nothing where the device is not listed.
+func ofDevice(value func(rufus.DeviceHealth) (float64, bool)) func(Status) (float64, bool) {
+	return func(s Status) (float64, bool) {
+		health, ok := s.Health.Get()
+		if !ok {
+			return 0, false
+		}
+		return value(health)
+	}
+}
+
+func healthLabels(values func(rufus.DeviceHealth) []string) func(Status) []string {
+	return func(s Status) []string {
+		health, _ := s.Health.Get()
+		labels := values(health)
+		for i := range labels {
+			labels[i] = labelValue(labels[i])
+		}
+		return labels
+	}
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// timestamp returns Unix seconds with their fraction, of any year.
+func timestamp(t rufus.Option[time.Time]) (float64, bool) {
+	instant, ok := t.Get()
+	return float64(instant.Unix()) + float64(instant.Nanosecond())/1e9, ok
+}
+
+// maxLabelRunes bounds a label value that comes from the API.
+const maxLabelRunes = 200
+
+// labelValue makes a label of what the API sent: valid UTF-8, which a scrape is lost without, and not endless.
+func labelValue(s string) string {
+	s = strings.ToValidUTF8(s, string(utf8.RuneError))
+	runes := 0
+	for i := range s {
+		if runes++; runes > maxLabelRunes {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// schema is the tables with the labels of one configuration.
+type schema struct {
+	labels  []string // of every series: session and the union of the entries' own, sorted
+	metrics []column
+}
+
+type column struct {
+	metric
+	desc *prometheus.Desc
+}
+
+func newSchema(entries []Entry, devices bool) *schema {
+	names := map[string]struct{}{"session": {}}
+	for _, e := range entries {
+		for name := range e.Labels {
+			names[name] = struct{}{}
+		}
+	}
+	s := &schema{labels: slices.Sorted(maps.Keys(names))}
+	table := sessionMetrics
+	if devices {
+		table = slices.Concat(sessionMetrics, deviceMetrics)
+	}
+	for _, m := range table {
+		labels := slices.Concat(s.labels, m.labels)
+		s.metrics = append(s.metrics, column{metric: m, desc: prometheus.NewDesc(m.name, m.help, labels, nil)})
+	}
+	return s
+}
+
+// labelsOf returns the labels that every series of e carries.
+func (s *schema) labelsOf(e Entry) []*dto.LabelPair {
+	pairs := make([]*dto.LabelPair, len(s.labels))
+	for i, name := range s.labels {
+		value := e.Labels[name]
+		if name == "session" {
+			value = e.Name
+		}
+		pairs[i] = &dto.LabelPair{Name: &name, Value: &value}
+	}
+	return pairs
+}
+
+// Collector returns a collector for one scrape: Collect fetches the entries, and gives up when ctx ends.
+func (s *Sessions) Collector(ctx context.Context) prometheus.Collector {
+	return &collector{ctx: ctx, sessions: s}
+}
+
+type collector struct {
+	ctx      context.Context //nolint:containedctx // a Collector is given none, and this one lives for one scrape
+	sessions *Sessions
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range c.sessions.schema.metrics {
+		descs <- m.desc
+	}
+	if c.sessions.fetcher.devices != nil {
+		descs <- devicesUp
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(metrics chan<- prometheus.Metric) {
+	s := c.sessions
+	report := s.Fetch(c.ctx, s.fetcher.minInterval)
+	for i, status := range report.Statuses {
+		for _, m := range s.schema.metrics {
+			value, ok := m.value(status)
+			if !ok {
+				continue
+			}
+			labels := s.labels[i]
+			if m.labels != nil {
+				labels = withLabels(labels, m.labels, m.labelValues(status))
+			}
+			metrics <- sample{desc: m.desc, value: value, labels: labels}
+		}
+	}
+	if up, ok := report.DevicesUp.Get(); ok {
+		metrics <- sample{desc: devicesUp, value: number(up)}
+	}
+}
+
+// withLabels returns common and the named values in one, sorted by name.
+func withLabels(common []*dto.LabelPair, names, values []string) []*dto.LabelPair {
+	pairs := slices.Clone(common)
+	for i := range names {
+		pairs = append(pairs, &dto.LabelPair{Name: &names[i], Value: &values[i]})
+	}
+	slices.SortFunc(pairs, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return pairs
+}
+
+// sample is a const metric whose labels are shared with the other series of its session: at thousands of sessions
+// the labels, copied and sorted for each series, would be most of the work.
+type sample struct {
+	desc   *prometheus.Desc
+	value  float64
+	labels []*dto.LabelPair
+}
+
+// Desc implements prometheus.Metric.
+func (s sample) Desc() *prometheus.Desc { return s.desc }
+
+// Write implements prometheus.Metric.
+func (s sample) Write(out *dto.Metric) error {
+	out.Label = s.labels
+	out.Gauge = &dto.Gauge{Value: &s.value}
+	return nil
+}
