@@ -27,7 +27,7 @@ const DemoKey = "ror-ae4fc6c19681a20fad30"
 type Day struct {
 	Key     string   // the accepted API key; "" stands for DemoKey
 	Devices []Device // in the order in which the API lists them
-	Faults  []Fault  // what befalls every request; of those that overlap, latencies add up and the first answers
+	Faults  []Fault  // of those that overlap, latencies add up and the first that answers does
 
 	// PageSize caps how many devices a page holds; 0 stands for the documented 5000.
 	PageSize int
@@ -101,10 +101,11 @@ func (b Battery) report(t time.Time) (at time.Time, percent int, charging, ok bo
 	return b.From.Add(since), int(math.Round(level)), b.End > b.Start, true
 }
 
-// Fault is what the API does to every request while From ≤ now < To, before it looks at it. First it waits for
+// Fault is what the API does to requests while From ≤ now < To, before it looks at it. First it waits for
 // Latency, then it drops the connection or answers with Status; with neither it goes on as usual.
 type Fault struct {
 	From, To time.Time
+	Only     string // requests for this token or device id, not every request
 	Latency  time.Duration
 	Drop     bool // cut the connection without an answer; Go's HTTP client then asks again if it had been used before
 	Status   int  // such as 403 for a revoked key, 429, 500, 503
@@ -114,7 +115,7 @@ type Fault struct {
 }
 
 // Device returns the device with that alias, whose case does not matter, or nil when there is none.
-func (d *Day) Device(alias string) *Device {
+func (d Day) Device(alias string) *Device {
 	for i := range d.Devices {
 		if strings.EqualFold(d.Devices[i].Alias, alias) {
 			return &d.Devices[i]
@@ -130,19 +131,19 @@ func ID(text string) string {
 }
 
 // clone returns a copy that shares nothing with d but passings.
-func (d *Day) clone() Day {
-	c := *d
-	c.Faults = slices.Clone(d.Faults)
-	c.Devices = slices.Clone(d.Devices)
-	for i := range c.Devices {
-		c.Devices[i].Sessions = slices.Clone(c.Devices[i].Sessions)
+func (d Day) clone() Day {
+	d.Faults = slices.Clone(d.Faults)
+	d.Devices = slices.Clone(d.Devices)
+	for i := range d.Devices {
+		d.Devices[i].Sessions = slices.Clone(d.Devices[i].Sessions)
 	}
-	return c
+	return d
 }
 
 // index is a Day made ready to be asked.
 type index struct {
-	Day
+	Day      // with the API's rules applied
+	source   Day
 	devices  map[string]*Device
 	sessions map[string]session
 }
@@ -157,7 +158,10 @@ type session struct {
 // by the next one, and with only the passings that arrived while it was open. It panics when two sessions or two
 // devices have the same id, which is a mistake in a test.
 func newIndex(day Day) *index {
-	x := &index{Day: day.clone(), devices: make(map[string]*Device), sessions: make(map[string]session)}
+	x := &index{
+		Day: day.clone(), source: day,
+		devices: make(map[string]*Device), sessions: make(map[string]session),
+	}
 	if x.Key == "" {
 		x.Key = DemoKey
 	}

@@ -66,7 +66,7 @@ func (d *Device) Die(at time.Time) {
 func (d *Device) PressStart(at time.Time, gap time.Duration) (token string) {
 	old := d.open(at)
 	next := *old
-	next.Created = at.Add(gap)
+	next.Created, next.Deleted = at.Add(gap), time.Time{}
 	next.Token = ID(fmt.Sprintf("successor %d of %s", len(d.Sessions), old.Token))
 	old.Closed = at
 	d.Sessions = append(d.Sessions, next)

@@ -72,7 +72,7 @@ type reply struct {
 // reply is the API: what it answers to q at t.
 func (x *index) reply(t time.Time, q query) reply {
 	m := x.moment(t)
-	latency, fault := x.fault(m.now)
+	latency, fault := x.fault(m.now, q.id)
 	if !q.get {
 		return reply{latency: latency, status: http.StatusMethodNotAllowed}
 	}
@@ -88,11 +88,11 @@ func (x *index) reply(t time.Time, q query) reply {
 	return a
 }
 
-// fault returns how long requests wait at t, and the fault that then answers them, if one does.
-func (x *index) fault(t time.Time) (latency time.Duration, answers *Fault) {
+// fault returns how long requests for id wait at t, and the fault that then answers them, if one does.
+func (x *index) fault(t time.Time, id string) (latency time.Duration, answers *Fault) {
 	for i := range x.Faults {
 		f := &x.Faults[i]
-		if t.Before(f.From) || !t.Before(f.To) {
+		if t.Before(f.From) || !t.Before(f.To) || f.Only != "" && !strings.EqualFold(f.Only, id) {
 			continue
 		}
 		latency += f.Latency
@@ -270,7 +270,9 @@ func success(d *Device, result []sessionJSON, about Answer) reply {
 func encode(c content, enveloped bool) []byte {
 	var value any = c
 	if enveloped {
-		value = map[string]content{"body": c}
+		value = struct {
+			Body content `json:"body"`
+		}{c}
 	}
 	body, err := json.Marshal(value)
 	if err != nil {

@@ -58,7 +58,7 @@ type Answer struct {
 func New(day Day) *Server {
 	s := &Server{Now: time.Now, Sleep: sleep, served: make(map[string]Answer)}
 	s.requests.By = make(map[string]int)
-	s.index.Store(newIndex(day))
+	s.index.Store(newIndex(day.clone()))
 	return s
 }
 
@@ -78,7 +78,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (s *Server) Set(change func(day *Day)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	day := s.index.Load().clone()
+	day := s.index.Load().source.clone()
 	change(&day)
 	s.index.Store(newIndex(day))
 }
