@@ -51,7 +51,7 @@ var sessionMetrics = []metric{
 		value:  whileUp(func(rufus.Session) (float64, bool) { return 1, true }),
 		labels: []string{"alias", "follows"},
 		labelValues: func(s Status) []string {
-			return []string{labelValue(s.Session.Alias), s.Entry.Target.Follows.String()}
+			return []string{Printable(s.Session.Alias), s.Entry.Target.Follows.String()}
 		},
 	},
 	{
@@ -171,7 +171,7 @@ func healthLabels(values func(rufus.DeviceHealth) []string) func(Status) []strin
 		health, _ := s.Health.Get()
 		labels := values(health)
 		for i := range labels {
-			labels[i] = labelValue(labels[i])
+			labels[i] = Printable(labels[i])
 		}
 		return labels
 	}
@@ -193,8 +193,9 @@ func timestamp(t rufus.Option[time.Time]) (float64, bool) {
 // maxLabelRunes bounds a label value that comes from the API.
 const maxLabelRunes = 200
 
-// labelValue makes a label of what the API sent: valid UTF-8, which a scrape is lost without, and not endless.
-func labelValue(s string) string {
+// Printable makes of free text that the API sent what a label or a page can hold: valid UTF-8, which a scrape is lost
+// without, and at most 200 characters.
+func Printable(s string) string {
 	s = strings.ToValidUTF8(s, string(utf8.RuneError))
 	runes := 0
 	for i := range s {

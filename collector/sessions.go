@@ -124,6 +124,9 @@ func (f *Fetcher) Sessions(entries []Entry) *Sessions {
 	return newSessions(f, entries)
 }
 
+// MinInterval returns how old a success may be that a scrape reuses; 0: none is.
+func (f *Fetcher) MinInterval() time.Duration { return f.minInterval }
+
 // BackoffUntil returns until when no request is sent because the API asked so; absent when that is not the case now.
 func (f *Fetcher) BackoffUntil() rufus.Option[time.Time] {
 	f.pool.mu.Lock()

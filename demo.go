@@ -1,0 +1,46 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"rufus_exporter/config"
+	"rufus_exporter/simulator"
+)
+
+// startDemo serves a simulated race on loopback and returns what loads the configuration that watches it, over real
+// HTTP like any other.
+func startDemo(f flags, logger *slog.Logger) (load func() (*config.Config, error), stop func(), err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	race := &http.Server{
+		Handler:           simulator.New(simulator.Demo(time.Now(), simulator.DemoSpeed)),
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	go func() { _ = race.Serve(listener) }() // ends with stop
+	for _, address := range *f.web.WebListenAddresses {
+		url := "http://" + reachable(address)
+		logger.Info("demo: a simulated race is on; open " + url + "/ in a browser")
+		logger.Info("demo: or type: curl -s " + url + f.telemetryPath + " | grep rufus_session_passings")
+	}
+	text := simulator.DemoConfig("http://" + listener.Addr().String() + "/v0")
+	return func() (*config.Config, error) { return config.Parse(text, "demo") }, func() { _ = race.Close() }, nil
+}
+
+// reachable returns an address to type for one to listen on: the host that is left out is this machine.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	switch {
+	case err != nil:
+		return address
+	case host == "", strings.Trim(host, "0:.") == "":
+		return net.JoinHostPort("localhost", port)
+	default:
+		return address
+	}
+}

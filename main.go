@@ -1,0 +1,222 @@
+// Command rufus_exporter exposes the state of race timing sessions of the RUFUS Cloud API to Prometheus.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/common/promslog"
+	promslogflag "github.com/prometheus/common/promslog/flag"
+	"github.com/prometheus/common/version"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+	toolkitflag "github.com/prometheus/exporter-toolkit/web/kingpinflag"
+	"golang.org/x/sync/errgroup"
+
+	"rufus_exporter/collector"
+	"rufus_exporter/config"
+	"rufus_exporter/web"
+)
+
+// Exit codes.
+const (
+	exitStopped = 0 // asked to stop
+	exitFailed  = 1
+	exitUsage   = 2 // wrong usage or configuration
+)
+
+const (
+	// drainTimeout is how long scrapes in flight may take to end after a signal, within the 30 s after which
+	// Kubernetes kills.
+	drainTimeout = 25 * time.Second
+	// writeTimeout must not cut the longest scrape there can be, of 2 minutes.
+	writeTimeout = 150 * time.Second
+)
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// flags are what the command line says.
+type flags struct {
+	configFile      string
+	check           bool
+	reloadInterval  time.Duration
+	demo            bool
+	healthCheck     bool
+	timeoutOffset   time.Duration
+	telemetryPath   string
+	maxRequests     int
+	enableLifecycle bool
+	enablePprof     bool
+	web             *toolkit.FlagConfig
+	log             *promslog.Config
+}
+
+func parse(args []string) (flags, error) {
+	if version.Version == "" {
+		version.Version = "devel" // a build that stamps none
+	}
+	f := flags{log: &promslog.Config{}}
+	app := kingpin.New("rufus_exporter", "Prometheus exporter for race timing sessions of the RUFUS Cloud API.")
+	app.Flag("config.file", "Path of the list of sessions.").Default("sessions.yml").StringVar(&f.configFile)
+	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
+	app.Flag("config.auto-reload-interval", "How often to look whether the configuration has changed; 0 is never.").
+		Default("30s").DurationVar(&f.reloadInterval)
+	app.Flag("demo", "Serve a simulated race: needs neither configuration nor API key.").BoolVar(&f.demo)
+	app.Flag("health-check", "Ask the exporter on this machine whether it is alive and exit: 0 if it is, else 1.").
+		BoolVar(&f.healthCheck)
+	app.Flag("scrape.timeout-offset", "What to leave of Prometheus' scrape timeout for the way back.").
+		Default("0.5s").DurationVar(&f.timeoutOffset)
+	app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&f.telemetryPath)
+	app.Flag("web.max-requests", "Number of scrapes, probes and status pages at a time; above it 503.").
+		Default("40").IntVar(&f.maxRequests)
+	app.Flag("web.enable-lifecycle", "Allow reloading by POST or PUT to /-/reload.").BoolVar(&f.enableLifecycle)
+	app.Flag("web.enable-pprof", "Serve profiles of the exporter under /debug/pprof/.").BoolVar(&f.enablePprof)
+	f.web = toolkitflag.AddFlags(app, ":10210")
+	promslogflag.AddFlags(app, f.log)
+	app.Version(version.Print("rufus_exporter"))
+	app.HelpFlag.Short('h')
+	app.UsageWriter(os.Stdout)
+
+	_, err := app.Parse(args)
+	switch {
+	case err != nil:
+	case f.maxRequests < 1:
+		err = errors.New("--web.max-requests must be at least 1")
+	case f.timeoutOffset < 0:
+		err = errors.New("--scrape.timeout-offset must not be negative")
+	case f.reloadInterval < 0:
+		err = errors.New("--config.auto-reload-interval must not be negative")
+	case web.Reserved(f.telemetryPath):
+		err = errors.New("--web.telemetry-path must be a path that nothing else is served on, such as /metrics")
+	default:
+		err = toolkit.Validate(*f.web.WebConfigFile)
+	}
+	return f, err
+}
+
+func run(args []string) int {
+	f, err := parse(args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "rufus_exporter:", err, "(see --help)")
+		return exitUsage
+	}
+	logger := promslog.New(f.log)
+	load := func() (*config.Config, error) { return config.Load(f.configFile) }
+
+	switch {
+	case f.healthCheck:
+		if err := healthCheck(f.web); err != nil {
+			fmt.Fprintln(os.Stderr, "rufus_exporter:", err)
+			return exitFailed
+		}
+		return exitStopped
+	case f.demo:
+		var stop func()
+		if load, stop, err = startDemo(f, logger); err != nil {
+			logger.Error("cannot start the demo", "err", err)
+			return exitFailed
+		}
+		defer stop()
+	}
+
+	if f.check {
+		cfg, err := load()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return exitUsage
+		}
+		if cfg.API.Key.Reveal() == "" {
+			fmt.Fprintln(os.Stderr, "warning:", errNoKey)
+		}
+		fmt.Printf("%s is valid: %d sessions\n", f.configFile, len(cfg.Sessions))
+		return exitStopped
+	}
+
+	registry := prometheus.NewRegistry()
+	r := newReloader(load, registry, logger)
+	if err := r.reload(); err != nil {
+		return exitUsage
+	}
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("rufus_exporter"),
+	)
+	server := &http.Server{
+		Handler: web.NewHandler(web.Options{
+			Sessions:        r.sessions,
+			Exporter:        registry,
+			Reload:          r.reload,
+			ReloadError:     r.lastError,
+			TelemetryPath:   f.telemetryPath,
+			TimeoutOffset:   f.timeoutOffset,
+			MaxRequests:     f.maxRequests,
+			EnableLifecycle: f.enableLifecycle,
+			EnablePprof:     f.enablePprof,
+			Version:         version.Version,
+			Now:             time.Now,
+			Logger:          logger,
+		}),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	if err := serve(server, f, r, logger); err != nil {
+		logger.Error("stopped", "err", err)
+		return exitFailed
+	}
+	logger.Info("stopped")
+	return exitStopped
+}
+
+// serve serves and reloads until a signal asks to stop, then lets the scrapes in flight end. A second signal ends the
+// process at once.
+func serve(server *http.Server, f flags, r *reloader, logger *slog.Logger) error {
+	stopped, restore := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer restore()
+	group, ctx := errgroup.WithContext(stopped)
+	group.Go(func() error {
+		err := toolkit.ListenAndServe(server, f.web, logger)
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	})
+	group.Go(func() error {
+		r.watch(ctx, f.reloadInterval)
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		restore()
+		logger.Info("stopping: scrapes in flight may end", "within", drainTimeout)
+		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		return server.Shutdown(drain)
+	})
+	return group.Wait()
+}
+
+// sessionsOf turns the configured sessions into the collector's entries.
+func sessionsOf(cfg *config.Config) []collector.Entry {
+	entries := make([]collector.Entry, len(cfg.Sessions))
+	for i, s := range cfg.Sessions {
+		entries[i] = collector.Entry(s)
+	}
+	return entries
+}

@@ -1,0 +1,129 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// metrics serves all sessions and the exporter's own metrics, or with collect[] only those parts.
+func (h *handler) metrics(w http.ResponseWriter, r *http.Request) {
+	parts := r.URL.Query()["collect[]"]
+	if i := slices.IndexFunc(parts, func(p string) bool { return p != "sessions" && p != "exporter" }); i >= 0 {
+		http.Error(w, "collect[] is sessions or exporter.", http.StatusBadRequest)
+		return
+	}
+	var gatherers []prometheus.Gatherer
+	if len(parts) == 0 || slices.Contains(parts, "sessions") {
+		ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
+		defer cancel()
+		gatherers = append(gatherers, gatherer(h.Sessions().Collector(ctx)))
+	}
+	if len(parts) == 0 || slices.Contains(parts, "exporter") {
+		gatherers = append(gatherers, h.Exporter) // last, so that it counts the requests of this scrape
+	}
+	h.expose(w, r, gatherers)
+}
+
+// probe serves one session by its name: Prometheus' multi-target pattern.
+func (h *handler) probe(w http.ResponseWriter, r *http.Request) {
+	names := r.URL.Query()["target"]
+	if len(names) != 1 || names[0] == "" {
+		http.Error(w, "Say which session: /probe?target=NAME. /sd lists the names.", http.StatusBadRequest)
+		return
+	}
+	session, ok := h.Sessions().Only(names[0])
+	if !ok {
+		http.Error(w, "No session of that name is configured. /sd lists the names.", http.StatusNotFound)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
+	defer cancel()
+	h.expose(w, r, []prometheus.Gatherer{gatherer(session.Collector(ctx))})
+}
+
+// discovery serves the names of all sessions with their labels, for Prometheus' http_sd_configs.
+func (h *handler) discovery(w http.ResponseWriter, _ *http.Request) {
+	type group struct {
+		Targets []string          `json:"targets"`
+		Labels  map[string]string `json:"labels,omitempty"`
+	}
+	groups := []group{}
+	for _, entry := range h.Sessions().Entries() {
+		labels := make(map[string]string, len(entry.Labels))
+		for name, value := range entry.Labels {
+			labels["__meta_rufus_label_"+name] = value
+		}
+		groups = append(groups, group{Targets: []string{entry.Name}, Labels: labels})
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(groups); err != nil {
+		h.Logger.Debug("discovery was not taken", "err", err)
+	}
+}
+
+// expose writes what the gatherers give, in the format and compression that the client asks for.
+func (h *handler) expose(w http.ResponseWriter, r *http.Request, gatherers []prometheus.Gatherer) {
+	promhttp.HandlerFor(h.union(gatherers), promhttp.HandlerOpts{
+		EnableOpenMetrics: true,
+		ErrorHandling:     promhttp.ContinueOnError,
+		ErrorLog:          slog.NewLogLogger(h.Logger.Handler(), slog.LevelDebug),
+		Registry:          h.Exporter,
+	}).ServeHTTP(w, r)
+}
+
+// union gathers from all, whose families differ by name; prometheus.Gatherers would check all over again that they
+// do. An error is logged here and replaced, because that of a panic holds a stack and would be sent to the client.
+func (h *handler) union(gatherers []prometheus.Gatherer) prometheus.Gatherer {
+	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		var all []*dto.MetricFamily
+		var failed error
+		for _, g := range gatherers {
+			families, err := g.Gather()
+			if err != nil {
+				h.Logger.Error("metrics are missing from an answer", "err", err)
+				failed = errors.New("some metrics could not be gathered: see the exporter's log")
+			}
+			all = append(all, families...)
+		}
+		slices.SortFunc(all, func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) })
+		return all, failed
+	})
+}
+
+// gatherer returns a registry with c alone.
+func gatherer(c prometheus.Collector) prometheus.Gatherer {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	return registry
+}
+
+// How long a scrape may take.
+const (
+	defaultScrapeTimeout = 10 * time.Second // Prometheus' default, when it does not say
+	maxScrape            = 2 * time.Minute
+)
+
+func (h *handler) deadline(r *http.Request) time.Duration {
+	return deadline(r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds"), h.TimeoutOffset)
+}
+
+// deadline returns how long a scrape may take: what Prometheus' header says, in seconds, less the offset that the way
+// back needs, but at least half of it. Nonsense counts as a missing header.
+func deadline(header string, offset time.Duration) time.Duration {
+	timeout := defaultScrapeTimeout
+	if seconds, err := strconv.ParseFloat(header, 64); err == nil && seconds > 0 {
+		timeout = time.Duration(min(seconds, 2*maxScrape.Seconds()) * float64(time.Second))
+	}
+	return min(max(timeout-offset, timeout/2), maxScrape)
+}

@@ -1,0 +1,217 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed" // the page's template and style
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"rufus_exporter/collector"
+	"rufus_exporter/rufus"
+)
+
+const (
+	pageMaxAge  = 15 * time.Second // younger answers are shown as they are
+	pageFetch   = 5 * time.Second  // how long to wait for those that are older
+	pageRefresh = 15 * time.Second
+)
+
+var (
+	//go:embed page.html
+	pageHTML string
+	//go:embed page.css
+	pageCSS string
+)
+
+// page is the status page: what someone beside the track opens on a phone.
+type page struct {
+	template *template.Template
+	policy   string
+}
+
+func newPage() *page {
+	style := sha256.Sum256([]byte(pageCSS))
+	return &page{
+		template: template.Must(template.New("status").Parse(pageHTML)),
+		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) +
+			"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+	}
+}
+
+// view is what the template shows.
+type view struct {
+	Style          template.CSS
+	RefreshSeconds int
+	Summary        string
+	Time           string
+	Notices        []string
+	Rows           []row
+	TelemetryPath  string
+	Version        string
+}
+
+// row is one session.
+type row struct {
+	Class         string // active, closed or failing
+	State, Detail string
+	Name, Alias   string
+	Passings      string
+	Last, Clock   string
+	Labels        []string
+	Age           string
+}
+
+func (h *handler) status(w http.ResponseWriter, r *http.Request) {
+	sessions := h.Sessions()
+	ctx, cancel := context.WithTimeout(r.Context(), pageFetch)
+	defer cancel()
+	report := sessions.Fetch(ctx, max(pageMaxAge, sessions.Fetcher().MinInterval()))
+	now := h.Now()
+
+	v := view{
+		Style:          template.CSS(pageCSS), //nolint:gosec // embedded
+		RefreshSeconds: int(pageRefresh.Seconds()),
+		Summary:        summary(report.Statuses),
+		Time:           now.UTC().Format(time.TimeOnly),
+		TelemetryPath:  h.TelemetryPath,
+		Version:        h.Version,
+	}
+	if until, ok := sessions.Fetcher().BackoffUntil().Get(); ok {
+		v.Notices = append(v.Notices, fmt.Sprintf("The API asked us to wait: no requests for another %s, until %s UTC.",
+			span(until.Sub(now)), until.UTC().Format(time.TimeOnly)))
+	}
+	if up, ok := report.DevicesUp.Get(); ok && !up {
+		v.Notices = append(v.Notices, "The list of devices cannot be read: batteries and telemetry are unknown.")
+	}
+	if err := h.ReloadError(); err != nil {
+		v.Notices = append(v.Notices, "The last reload failed; the configuration before it is in use. "+err.Error())
+	}
+	for _, s := range report.Statuses {
+		v.Rows = append(v.Rows, newRow(s, now))
+	}
+
+	var body bytes.Buffer
+	if err := h.page.template.Execute(&body, v); err != nil {
+		h.Logger.Error("status page", "err", err)
+		http.Error(w, "The page could not be made: see the exporter's log.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", h.page.policy)
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = body.WriteTo(w)
+}
+
+// state returns the class of a row and its words.
+func state(s collector.Status) (class, words string) {
+	_, known := s.Session.Passings.Get()
+	switch {
+	case s.Err != nil:
+		return "failing", plainWords[rufus.ReasonOf(s.Err)]
+	case s.Session.Active:
+		return "active", "active"
+	case known && s.Entry.Target.Follows == rufus.Device:
+		return "closed", "no active session: the last one is shown"
+	case known:
+		return "closed", "closed"
+	default:
+		return "closed", "no session yet"
+	}
+}
+
+// plainWords says what a reason means to someone beside the track.
+var plainWords = map[rufus.Reason]string{
+	rufus.Unauthorized:     "API key rejected",
+	rufus.NotFound:         "unknown to the API: check the token or device id",
+	rufus.RateLimited:      "the API asked us to wait",
+	rufus.ServerError:      "the API has a fault",
+	rufus.UnexpectedStatus: "the API refused in an unexpected way",
+	rufus.Timeout:          "no answer in time",
+	rufus.Network:          "the API cannot be reached",
+	rufus.InvalidResponse:  "the API's answer cannot be read",
+}
+
+func newRow(s collector.Status, now time.Time) row {
+	r := row{Name: s.Entry.Name}
+	r.Class, r.State = state(s)
+	for _, name := range slices.Sorted(maps.Keys(s.Entry.Labels)) {
+		r.Labels = append(r.Labels, name+"="+s.Entry.Labels[name])
+	}
+	if !s.At.IsZero() {
+		r.Age = ago(now.Sub(s.At))
+	}
+	if s.Err != nil {
+		r.Detail = s.Err.Error()
+		return r
+	}
+	r.Alias = collector.Printable(s.Session.Alias)
+	if passings, ok := s.Session.Passings.Get(); ok {
+		r.Passings = fmt.Sprint(passings)
+	}
+	if last, ok := s.Session.Last.Get(); ok {
+		since := now.Sub(last)
+		r.Last = ago(since)
+		if since < -clockTolerance {
+			r.Clock = "check the device's clock"
+		}
+	}
+	if health, ok := s.Health.Get(); ok {
+		if charge, ok := health.Battery.Get(); ok {
+			r.Labels = append(r.Labels, fmt.Sprintf("battery %.0f %%", 100*charge))
+		}
+	}
+	return r
+}
+
+// clockTolerance is how far ahead of ours a device's clock may be without a word.
+const clockTolerance = 5 * time.Second
+
+// ago says how long ago something was, or how far ahead it lies.
+func ago(d time.Duration) string {
+	switch {
+	case d < -clockTolerance:
+		return span(-d) + " ahead"
+	case d < time.Second:
+		return "just now"
+	default:
+		return span(d) + " ago"
+	}
+}
+
+// span writes a positive duration in its largest whole unit, which is all that one reads at a glance.
+func span(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%d days", int(d.Hours()/24))
+	}
+}
+
+// summary counts the sessions by state: "7 active, 1 closed, 2 failing".
+func summary(statuses []collector.Status) string {
+	count := map[string]int{}
+	for _, s := range statuses {
+		class, _ := state(s)
+		count[class]++
+	}
+	var parts []string
+	for _, class := range []string{"active", "closed", "failing"} {
+		if count[class] > 0 {
+			parts = append(parts, fmt.Sprint(count[class], " ", class))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
