@@ -227,8 +227,8 @@ func (x *index) moment(t time.Time) moment {
 		return moment{now: t}
 	}
 	since := t.Sub(x.Begin)
-	laps := since / x.Lap * x.Lap
-	if laps > since { // Go rounds towards zero
+	laps := since.Truncate(x.Lap)
+	if laps > since { // it was rounded towards zero
 		laps -= x.Lap
 	}
 	return moment{now: t.Add(-laps), laps: laps}

@@ -129,9 +129,9 @@ func (r Race) field() []runner {
 	runners := make([]runner, r.Runners)
 	for i := range runners {
 		crowd := rng.Float64() // most cross the start soon after the gun, and then it thins out
-		wave := time.Duration(i * max(r.Waves, 1) / r.Runners)
+		wave := i * max(r.Waves, 1) / r.Runners
 		runners[i] = runner{
-			start:  wave*r.WaveGap + time.Duration(crowd*crowd*float64(r.WaveLen)),
+			start:  time.Duration(float64(wave)*float64(r.WaveGap) + crowd*crowd*float64(r.WaveLen)),
 			finish: finish[i],
 			gaveUp: 2,
 		}

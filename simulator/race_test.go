@@ -2,7 +2,6 @@ package simulator_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -126,8 +125,10 @@ func TestEdits(t *testing.T) {
 		}},
 		"clock ahead": {func(d *simulator.Device) { d.Skew(from, time.Hour) }, []expected{
 			{at: from, active: true, passings: before, last: lastBefore},
-			{at: to, active: true, passings: before + during,
-				last: clean.Passings[before+during-1].Stamp.Add(time.Hour)},
+			{
+				at: to, active: true, passings: before + during,
+				last: clean.Passings[before+during-1].Stamp.Add(time.Hour),
+			},
 		}},
 		"clock behind": {func(d *simulator.Device) { d.Skew(from, -time.Hour) }, []expected{
 			{at: after(60), active: true, passings: total, last: clean.Passings[total-1].Stamp.Add(-time.Hour)},
@@ -169,7 +170,7 @@ func TestEdits(t *testing.T) {
 			{at: to, path: "/active", active: true},
 			{at: after(60), path: "/active", active: true, passings: total - before - during},
 		}},
-		"START, START, closed": {func(d *simulator.Device) {
+		"two STARTs, closed": {func(d *simulator.Device) {
 			d.PressStart(from, 0)
 			d.PressStart(to, 0)
 			d.Close(after(60))
@@ -203,7 +204,7 @@ func TestEdits(t *testing.T) {
 				got := v.at(want.at, path)
 				if want.status != 0 {
 					if got.Status != want.status {
-						t.Errorf("%s %s: %+v, want status %d", want.at.Format(time.TimeOnly), want.path, got, want.status)
+						t.Errorf("%s %s: %+v, want %d", want.at.Format(time.TimeOnly), want.path, got, want.status)
 					}
 					continue
 				}
@@ -281,21 +282,40 @@ func TestTelemetry(t *testing.T) {
 		at      time.Time
 		want    string
 	}{
-		"before": {battery, nil, start.Add(-1), `null,"battery_percentage":null,"charging":null,"last_telemetry_at":null`},
-		"begins": {battery, nil, start,
-			`"ONLINE","battery_percentage":100,"charging":false,"last_telemetry_at":"2026-05-10T09:00:00.000Z"`},
-		"between reports": {battery, nil, after(50.9),
-			`"ONLINE","battery_percentage":75,"charging":false,"last_telemetry_at":"2026-05-10T09:50:00.000Z"`},
-		"just silent": {battery, nil, after(105),
-			`"ONLINE","battery_percentage":50,"charging":false,"last_telemetry_at":"2026-05-10T10:40:00.000Z"`},
-		"long silent": {battery, nil, after(106),
-			`"OFFLINE","battery_percentage":50,"charging":false,"last_telemetry_at":"2026-05-10T10:40:00.000Z"`},
-		"charging": {simulator.Battery{From: start, To: after(100), Start: 10, End: 20}, nil, after(10),
-			`"ONLINE","battery_percentage":11,"charging":true,"last_telemetry_at":"2026-05-10T09:10:00.000Z"`},
-		"dead": {battery, func(d *simulator.Device) { d.Die(after(20)) }, after(30),
-			`"OFFLINE","battery_percentage":0,"charging":false,"last_telemetry_at":"2026-05-10T09:20:00.000Z"`},
-		"none": {simulator.Battery{}, nil, start,
-			`null,"battery_percentage":null,"charging":null,"last_telemetry_at":null`},
+		"before": {
+			battery, nil, start.Add(-1),
+			`null,"battery_percentage":null,"charging":null,"last_telemetry_at":null`,
+		},
+		"begins": {
+			battery, nil, start,
+			`"ONLINE","battery_percentage":100,"charging":false,"last_telemetry_at":"2026-05-10T09:00:00.000Z"`,
+		},
+		"between reports": {
+			battery, nil, after(50.9),
+			`"ONLINE","battery_percentage":75,"charging":false,"last_telemetry_at":"2026-05-10T09:50:00.000Z"`,
+		},
+		"just silent": {
+			battery, nil, after(105),
+			`"ONLINE","battery_percentage":50,"charging":false,"last_telemetry_at":"2026-05-10T10:40:00.000Z"`,
+		},
+		"long silent": {
+			battery, nil, after(106),
+			`"OFFLINE","battery_percentage":50,"charging":false,"last_telemetry_at":"2026-05-10T10:40:00.000Z"`,
+		},
+		"charging": {
+			simulator.Battery{From: start, To: after(100), Start: 10, End: 20},
+			nil, after(10),
+			`"ONLINE","battery_percentage":11,"charging":true,"last_telemetry_at":"2026-05-10T09:10:00.000Z"`,
+		},
+		"dead": {
+			battery, func(d *simulator.Device) { d.Die(after(20)) }, after(30),
+			`"OFFLINE","battery_percentage":0,"charging":false,"last_telemetry_at":"2026-05-10T09:20:00.000Z"`,
+		},
+		"none": {
+			simulator.Battery{},
+			nil, start,
+			`null,"battery_percentage":null,"charging":null,"last_telemetry_at":null`,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -305,7 +325,8 @@ func TestTelemetry(t *testing.T) {
 			}
 			_, url, at := play(t, simulator.Day{Devices: []simulator.Device{d}})
 			at.set(test.at)
-			if _, body := ask(t, http.MethodGet, url+"/devices"); !strings.Contains(body, `"device_status":`+test.want) {
+			body := ask(t, http.MethodGet, url+"/devices").body
+			if !strings.Contains(body, `"device_status":`+test.want) {
 				t.Errorf("got %s\nwant %s", body, test.want)
 			}
 		})
@@ -347,13 +368,14 @@ func TestRace(t *testing.T) {
 	}
 }
 
-// Half of the runners start within a third of the time, and most finish around the middle.
+// Each wave is dense when it starts and then thins out, and most finish around the middle.
 func TestRaceHasWavesAndPeak(t *testing.T) {
 	day := simulator.NewDay(simulator.FiveK(start, 2000))
 	begin := day.Device("START-5K").Sessions[0]
 	for wave := range 4 {
 		gun := after(1.5 * float64(wave))
-		early, late := count(begin, gun, gun.Add(30*time.Second)), count(begin, gun.Add(time.Minute), gun.Add(90*time.Second))
+		early := count(begin, gun, gun.Add(30*time.Second))
+		late := count(begin, gun.Add(time.Minute), gun.Add(90*time.Second))
 		if early < 2*late {
 			t.Errorf("wave %d: %d in its first half minute, %d in its last", wave, early, late)
 		}
@@ -447,7 +469,8 @@ func TestDemoCountsNeverFall(t *testing.T) {
 					continue
 				}
 				before, known := last[got.Created]
-				if known && (got.Passings < before.Passings || got.Active && !before.Active || got.Last.Before(before.Last)) {
+				if known && (got.Passings < before.Passings || got.Last.Before(before.Last) ||
+					got.Active && !before.Active) {
 					t.Fatalf("%s: %+v, and then %+v", s.Alias, before, got)
 				}
 				if got.Last.After(at) || got.Created.After(at) {
@@ -526,7 +549,9 @@ func TestDemoStory(t *testing.T) {
 	if got := look("mistyped", 1); got.Status != 404 {
 		t.Errorf("mistyped: %+v", got)
 	}
-	for _, name := range []string{"start-5k", "turn-5k", "finish-5k", "start-10k", "turn-10k", "finish-10k", "split-7k"} {
+	for _, name := range []string{
+		"start-5k", "turn-5k", "finish-5k", "start-10k", "split-7k", "turn-10k", "finish-10k",
+	} {
 		if got := look(name, 9); !got.Active || got.Passings < 500 || got.Alias != strings.ToUpper(name) {
 			t.Errorf("%s in the end: %+v", name, got)
 		}
@@ -588,8 +613,8 @@ func demoEntries(t *testing.T) map[string]demoEntry {
 }
 
 func TestID(t *testing.T) {
-	if !regexp.MustCompile(`^[0-9A-F]{64}$`).MatchString(simulator.ID("x")) || simulator.ID("x") != simulator.ID("x") ||
-		simulator.ID("x") == simulator.ID("y") {
-		t.Error(fmt.Sprint("ids are like ", simulator.ID("x")))
+	one, again, another := simulator.ID("x"), simulator.ID("x"), simulator.ID("y")
+	if !regexp.MustCompile(`^[0-9A-F]{64}$`).MatchString(one) || one != again || one == another {
+		t.Errorf("ids are %s, %s and %s", one, again, another)
 	}
 }
