@@ -61,10 +61,11 @@ type view struct {
 // row is one session.
 type row struct {
 	Class         string // active, closed or failing
-	State, Detail string
+	State, Detail string // one word, and what else there is to say in plain words
+	Error         string // in the words of the log and the metrics
 	Name, Alias   string
 	Passings      string
-	Last, Clock   string
+	Last, Warning string
 	Labels        []string
 	Age           string
 }
@@ -110,20 +111,20 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	_, _ = body.WriteTo(w)
 }
 
-// state returns the class of a row and its words.
-func state(s collector.Status) (class, words string) {
+// state returns the state of a row in one word, which is its class too, and in plain words what else there is to say.
+func state(s collector.Status) (word, detail string) {
 	_, known := s.Session.Passings.Get()
 	switch {
 	case s.Err != nil:
 		return "failing", plainWords[rufus.ReasonOf(s.Err)]
 	case s.Session.Active:
-		return "active", "active"
-	case known && s.Entry.Target.Follows == rufus.Device:
-		return "closed", "no active session: the last one is shown"
-	case known:
-		return "closed", "closed"
+		return "active", ""
+	case !known:
+		return "closed", "the device has no session yet"
+	case s.Entry.Target.Follows == rufus.Device:
+		return "closed", "the device has no active session; this was its last"
 	default:
-		return "closed", "no session yet"
+		return "closed", ""
 	}
 }
 
@@ -141,7 +142,8 @@ var plainWords = map[rufus.Reason]string{
 
 func newRow(s collector.Status, now time.Time) row {
 	r := row{Name: s.Entry.Name}
-	r.Class, r.State = state(s)
+	r.State, r.Detail = state(s)
+	r.Class = r.State
 	for _, name := range slices.Sorted(maps.Keys(s.Entry.Labels)) {
 		r.Labels = append(r.Labels, name+"="+s.Entry.Labels[name])
 	}
@@ -149,7 +151,7 @@ func newRow(s collector.Status, now time.Time) row {
 		r.Age = ago(now.Sub(s.At))
 	}
 	if s.Err != nil {
-		r.Detail = s.Err.Error()
+		r.Error = s.Err.Error()
 		return r
 	}
 	r.Alias = collector.Printable(s.Session.Alias)
@@ -159,8 +161,11 @@ func newRow(s collector.Status, now time.Time) row {
 	if last, ok := s.Session.Last.Get(); ok {
 		since := now.Sub(last)
 		r.Last = ago(since)
-		if since < -clockTolerance {
-			r.Clock = "check the device's clock"
+		switch limit := s.Entry.SilentAfter; {
+		case since < -clockTolerance:
+			r.Last += ": check the device's clock"
+		case s.Session.Active && limit > 0 && since > limit:
+			r.Warning = "silent for longer than " + span(limit)
 		}
 	}
 	if health, ok := s.Health.Get(); ok {
@@ -204,13 +209,13 @@ func span(d time.Duration) string {
 func summary(statuses []collector.Status) string {
 	count := map[string]int{}
 	for _, s := range statuses {
-		class, _ := state(s)
-		count[class]++
+		word, _ := state(s)
+		count[word]++
 	}
 	var parts []string
-	for _, class := range []string{"active", "closed", "failing"} {
-		if count[class] > 0 {
-			parts = append(parts, fmt.Sprint(count[class], " ", class))
+	for _, word := range []string{"active", "closed", "failing"} {
+		if count[word] > 0 {
+			parts = append(parts, fmt.Sprint(count[word], " ", word))
 		}
 	}
 	return strings.Join(parts, ", ")
