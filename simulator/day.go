@@ -101,11 +101,11 @@ func (b Battery) report(t time.Time) (at time.Time, percent int, charging, ok bo
 	return b.From.Add(since), int(math.Round(level)), b.End > b.Start, true
 }
 
-// Fault is what the API does to requests while From ≤ now < To, before it looks at it. First it waits for
+// Fault is what the API does to requests while From ≤ now < To, before it looks at them. First it waits for
 // Latency, then it drops the connection or answers with Status; with neither it goes on as usual.
 type Fault struct {
 	From, To time.Time
-	Only     string // requests for this token or device id, not every request
+	Only     string // unless "", just the requests for this token or device id
 	Latency  time.Duration
 	Drop     bool // cut the connection without an answer; Go's HTTP client then asks again if it had been used before
 	Status   int  // such as 403 for a revoked key, 429, 500, 503
@@ -172,9 +172,7 @@ func newIndex(day Day) *index {
 		}
 		x.devices[strings.ToUpper(device.ID)] = device
 
-		sort.SliceStable(device.Sessions, func(a, b int) bool {
-			return device.Sessions[a].Created.Before(device.Sessions[b].Created)
-		})
+		slices.SortStableFunc(device.Sessions, func(a, b Session) int { return a.Created.Compare(b.Created) })
 		for j := range device.Sessions {
 			s := &device.Sessions[j]
 			if x.sessions[strings.ToUpper(s.Token)].Session != nil {

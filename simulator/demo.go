@@ -17,6 +17,7 @@ const demoLap = 110 * time.Minute
 // pressed again at the turn of the 10K after 32, and the finish of the 5K loses its network from 36 to 44. Divide
 // by speed for the wall clock. DemoConfig is the list of sessions to watch it with.
 func Demo(start time.Time, speed float64) Day {
+	start = start.Round(0) // by the clock on the wall also after the machine slept
 	at := func(minutes float64) time.Time {
 		return start.Add(time.Duration(minutes * float64(time.Minute) / speed))
 	}

@@ -16,7 +16,7 @@ type Race struct {
 	Runners int
 	Mats    []Mat
 	Median  time.Duration // of the finish times
-	Spread  float64       // of the logarithm of the finish times; 0.2 puts the last at three times the first
+	Spread  float64       // of their logarithm; 0.2 makes them 0.6 to 1.6 times the median
 	Waves   int           // runners start fastest first, in so many waves
 	WaveGap time.Duration // from one wave to the next
 	WaveLen time.Duration // a wave takes this long to cross the start
@@ -169,9 +169,9 @@ func (r Race) passings(mat Mat, runners []runner, rng *rand.Rand) []Passing {
 	return inOrder(passings)
 }
 
-// Many returns a day with n sessions, each on a device of its own, all open for an hour at start and counting during
-// the two hours after it, every one a different number. Passings are shared, so 10,000 of them take little memory.
-// Aliases are MAT-00001 and so on.
+// Many returns a day with n sessions, each on a device of its own, open from an hour before start and counting from 18
+// to 55 minutes after it. The first thousand all differ in their counts. Passings are shared, so 10,000 sessions take
+// little memory. Aliases are MAT-00001 and so on.
 func Many(n int, start time.Time) Day {
 	race := FiveK(start, 1000)
 	race.Mats = race.Mats[2:]
