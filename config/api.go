@@ -1,9 +1,7 @@
 package config
 
 import (
-	"crypto/tls"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -22,6 +20,7 @@ var keyHeaders = []string{"api_key", "x-api-key"}
 
 const (
 	maxConcurrency = 1024
+	maxKey         = 1024
 	maxKeyFile     = 64 << 10 // bytes
 	maxTLSFile     = 1 << 20  // bytes: a bundle of all public authorities is a quarter of that
 )
@@ -60,12 +59,13 @@ func (d *decoder) api(api *API, section *node) {
 			{name: "min_interval", wanted: "a duration such as 10s, or 0s for none",
 				text: duration(&api.MinInterval, 0)},
 			{name: "device_metrics", wanted: "true or false", text: boolean(&api.DeviceMetrics)},
-			{name: "tls_config", wanted: "a mapping", any: func(n *node) { tlsSection = n }},
+			{name: "tls_config", any: func(n *node) { tlsSection = n }},
 		}, proxy.fields()...))
 	}
 	api.Key = d.key(key, keyFile, lines)
-	if key := api.Key.Reveal(); len(key) >= minSearched {
-		d.secrets = append(d.secrets, key)
+	d.apiKey = api.Key.Reveal()
+	if len(d.apiKey) >= minSearched {
+		d.secrets = append(d.secrets, d.apiKey)
 	}
 	if lines["url"] != 0 {
 		d.public = append(d.public, public{lines["url"], "url", api.URL.String()})
@@ -83,66 +83,56 @@ func (d *decoder) key(inline, file string, lines map[string]int) rufus.Secret {
 	case inlineLine != 0 && fileLine != 0:
 		d.refuse(max(inlineLine, fileLine), "both key and key_file are given", "keep key_file and remove key")
 	case file != "":
-		data, ok := d.read(file, maxKeyFile, "key_file", fileLine,
+		content := d.readNamed(file, maxKeyFile, "key_file", fileLine,
 			"give the path of a readable file that holds the API key, absolute or relative to this file")
-		if !ok {
-			break
-		}
-		value := strings.TrimSpace(string(data))
-		if problem := keyProblem(value); problem != "" {
-			d.refuse(fileLine, "the content of key_file "+problem, "put the API key alone into that file")
-			break
-		}
-		return rufus.NewSecret(value)
+		return d.checkKey(content, fileLine, "the content of key_file")
 	case inline != "":
-		value := strings.TrimSpace(inline)
-		if problem := keyProblem(value); problem != "" {
-			d.refuse(inlineLine, "key "+problem, "copy the API key alone")
-			break
-		}
-		return rufus.NewSecret(value)
+		return d.checkKey(inline, inlineLine, "key")
 	case inlineLine == 0 && fileLine == 0:
-		value := strings.TrimSpace(os.Getenv(KeyVariable))
-		if problem := keyProblem(value); value != "" && problem != "" {
-			d.refuse(0, "$"+KeyVariable+": the API key "+problem, "set it to the API key alone")
-			break
-		}
-		return rufus.NewSecret(value)
+		return d.checkKey(os.Getenv(KeyVariable), 0, "$"+KeyVariable+":")
 	}
 	return rufus.Secret{}
 }
 
-// keyProblem says why a trimmed key cannot be sent in a header. Only visible ASCII passes every proxy.
-func keyProblem(key string) string {
+// checkKey trims a key and refuses what cannot be sent in a header: only visible ASCII passes every proxy.
+func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
+	key = strings.TrimSpace(key)
 	switch {
-	case key == "":
-		return "is empty"
-	case len(key) > 1024:
-		return "is longer than 1024 characters"
+	case len(key) > maxKey:
+		d.refuse(line, fmt.Sprintf("%s is longer than %d characters", where, maxKey), "give the API key alone")
 	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return "has spaces, line breaks or characters outside ASCII"
+		d.refuse(line, where+" has spaces, line breaks or characters outside ASCII", "give the API key alone")
 	}
-	return ""
+	return rufus.NewSecret(key)
 }
 
-// read returns the content of a file that the configuration names, and notes the file as one to watch.
-func (d *decoder) read(path string, limit int64, key string, line int, remedy string) ([]byte, bool) {
+// readNamed returns the content of a file that the configuration names, "" after noting a mistake. The file becomes one
+// to watch either way.
+func (d *decoder) readNamed(path string, limit int64, key string, line int, remedy string) string {
 	path = promconfig.JoinDir(d.dir, path)
 	if !slices.Contains(d.files, path) {
 		d.files = append(d.files, path)
 	}
 	data, problem := readFile(path, limit)
+	if problem == "" && strings.TrimSpace(string(data)) == "" {
+		problem = "is empty"
+	}
 	if problem != "" {
 		d.refuse(line, key+" "+problem, remedy)
+		return ""
 	}
-	return data, problem == ""
+	return string(data)
 }
 
 // tls sets api.TLS from the tls_config section, which may be nil, and returns all that went into it.
 func (d *decoder) tls(api *API, section *node) (settings []string) {
-	var cfg promconfig.TLSConfig
-	var key, minVersion, maxVersion string
-	var lines map[string]int
+	var (
+		cfg                            promconfig.TLSConfig
+		caFile, certFile, key, keyFile string
+		minVersion, maxVersion         string
+		lines                          map[string]int
+		before                         = len(d.mistakes)
+	)
 	switch {
 	case section == nil || isNull(section):
 	case !isMapping(section):
@@ -152,66 +142,62 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 		wantedVersion := "one of " + strings.Join(versions, ", ")
 		lines = d.mapping(section, "tls_config", []field{
 			{name: "ca", wanted: "a certificate as PEM text", text: notEmpty(&cfg.CA)},
-			{name: "ca_file", wanted: "the path of a PEM file", text: notEmpty(&cfg.CAFile)},
+			{name: "ca_file", wanted: "the path of a PEM file", text: notEmpty(&caFile)},
 			{name: "cert", wanted: "a certificate as PEM text", text: notEmpty(&cfg.Cert)},
-			{name: "cert_file", wanted: "the path of a PEM file", text: notEmpty(&cfg.CertFile)},
+			{name: "cert_file", wanted: "the path of a PEM file", text: notEmpty(&certFile)},
 			{name: "key", wanted: "a private key as PEM text", text: notEmpty(&key)},
-			{name: "key_file", wanted: "the path of a PEM file", text: notEmpty(&cfg.KeyFile)},
+			{name: "key_file", wanted: "the path of a PEM file", text: notEmpty(&keyFile)},
 			{name: "server_name", wanted: "the host name in the server's certificate", text: notEmpty(&cfg.ServerName)},
 			{name: "insecure_skip_verify", wanted: "true or false", text: boolean(&cfg.InsecureSkipVerify)},
 			{name: "min_version", wanted: wantedVersion, text: oneOf(&minVersion, versions)},
 			{name: "max_version", wanted: wantedVersion, text: oneOf(&maxVersion, versions)},
 		})
 	}
-	cfg.Key = promconfig.Secret(key)
 	cfg.MinVersion, cfg.MaxVersion = promconfig.TLSVersions[minVersion], promconfig.TLSVersions[maxVersion]
-	if cfg.MaxVersion != 0 && cfg.MinVersion > cfg.MaxVersion {
-		d.refuse(lines["max_version"], "max_version is below min_version", "raise it or remove one of them")
-	}
 
 	// Files are read here, once and bounded, and handed on as text: what is compared on a reload is then exactly what
 	// is in use, and a certificate replaced before its key cannot break connections in between.
-	texts := map[string]string{"ca": cfg.CA, "cert": cfg.Cert, "key": key}
-	for _, f := range []struct{ name, path string }{
-		{"ca", cfg.CAFile}, {"cert", cfg.CertFile}, {"key", cfg.KeyFile},
+	for _, f := range []struct {
+		name string
+		path string
+		text *string
+	}{
+		{"ca", caFile, &cfg.CA}, {"cert", certFile, &cfg.Cert}, {"key", keyFile, &key},
 	} {
 		inline, file := lines[f.name], lines[f.name+"_file"]
 		if inline != 0 && file != 0 {
 			d.refuse(max(inline, file), "both "+f.name+" and "+f.name+"_file are given", "keep one of them")
 		} else if f.path != "" {
-			data, _ := d.read(f.path, maxTLSFile, f.name+"_file", file,
+			*f.text = d.readNamed(f.path, maxTLSFile, f.name+"_file", file,
 				"give the path of a readable PEM file, absolute or relative to this file")
-			texts[f.name] = string(data)
 		}
 	}
-	cfg.CAFile, cfg.CertFile, cfg.KeyFile = "", "", ""
-	cfg.CA, cfg.Cert, cfg.Key = texts["ca"], texts["cert"], promconfig.Secret(texts["key"])
+	cfg.Key = promconfig.Secret(key)
 
-	line := func(name string) int { return max(lines[name], lines[name+"_file"]) }
-	_, err := promconfig.NewTLSConfig(&promconfig.TLSConfig{CA: cfg.CA})
-	if err != nil {
-		d.refuse(line("ca"), "the CA holds no certificate that can be read", "give certificates in PEM form")
-	}
-	switch hasCert, hasKey := line("cert") != 0, line("key") != 0; {
-	case hasCert && !hasKey:
-		d.refuse(line("cert"), "a client certificate without its key", "add key_file, or remove the certificate")
-	case hasKey && !hasCert:
-		d.refuse(line("key"), "a client key without its certificate", "add cert_file, or remove the key")
-	case cfg.Cert != "" && cfg.Key != "":
-		if _, err := tls.X509KeyPair([]byte(cfg.Cert), []byte(cfg.Key)); err != nil {
-			d.refuse(line("cert"), "the client certificate and its key do not fit together",
-				"give both in PEM form, the key unencrypted and of that certificate")
+	var err error
+	if api.TLS, err = promconfig.NewTLSConfig(&cfg); err != nil && len(d.mistakes) == before {
+		// Its parts say which of them is wrong, and so in words of our own: the error may quote what it read.
+		line := func(name string) int { return max(lines[name], lines[name+"_file"]) }
+		for _, part := range []struct {
+			settings     promconfig.TLSConfig
+			line         int
+			what, remedy string
+		}{
+			{promconfig.TLSConfig{CA: cfg.CA}, line("ca"),
+				"the ca holds no certificate that can be read", "give certificates in PEM form"},
+			{promconfig.TLSConfig{Cert: cfg.Cert, Key: cfg.Key}, max(line("cert"), line("key")),
+				"the client's cert and key are no pair",
+				"give both in PEM form, the key unencrypted and of that certificate"},
+			{promconfig.TLSConfig{MinVersion: cfg.MinVersion, MaxVersion: cfg.MaxVersion}, lines["max_version"],
+				"max_version is below min_version", "raise it, or remove one of them"},
+		} {
+			if _, err := promconfig.NewTLSConfig(&part.settings); err != nil {
+				d.refuse(part.line, part.what, part.remedy)
+			}
 		}
-	}
-	if len(d.mistakes) > 0 {
-		return nil
-	}
-	api.TLS, err = promconfig.NewTLSConfig(&cfg)
-	if err != nil {
-		d.refuse(lines["tls_config"], "tls_config cannot be used", "compare it with Prometheus' documentation")
 	}
 	return []string{
-		cfg.CA, cfg.Cert, string(cfg.Key), cfg.ServerName, minVersion, maxVersion, fmt.Sprint(cfg.InsecureSkipVerify),
+		cfg.CA, cfg.Cert, key, cfg.ServerName, minVersion, maxVersion, fmt.Sprint(cfg.InsecureSkipVerify),
 	}
 }
 
@@ -252,24 +238,13 @@ func (d *decoder) proxy(api *API, settings proxySettings, lines map[string]int) 
 	case cfg.ProxyFromEnvironment && settings.url != "":
 		d.refuse(lines["proxy_from_environment"], "both proxy_url and proxy_from_environment are given",
 			"keep one of them")
-		return
 	case cfg.ProxyFromEnvironment && settings.except != "":
 		d.refuse(lines["no_proxy"], "no_proxy has no effect beside proxy_from_environment",
 			"remove it and set $NO_PROXY")
-		return
 	case settings.except != "" && settings.url == "":
 		d.refuse(lines["no_proxy"], "no_proxy has no effect without proxy_url", "add proxy_url or remove no_proxy")
-		return
 	}
 	api.Proxy = cfg.Proxy()
-	if api.Proxy == nil {
-		return
-	}
-	// Addresses in the environment are parsed on every request; a bad one would fail them all.
-	if _, err := api.Proxy(&http.Request{URL: api.URL}); err != nil {
-		d.refuse(lines["proxy_from_environment"], "the proxy address in the environment cannot be read",
-			"mend $HTTPS_PROXY or $HTTP_PROXY")
-	}
 }
 
 // baseURL sets dst to an address that request paths can be appended to.

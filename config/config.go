@@ -7,6 +7,7 @@ package config
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -87,15 +88,17 @@ type Session struct {
 type Error struct {
 	// Mistakes are sorted by line, each "file:line: what is wrong; what to do".
 	Mistakes []string
-	// Files are the paths that were read, or that could not be: when one changes, loading again may succeed.
+	// Files are the paths that were read, or that could not be: when one changes, loading again may succeed. They are
+	// not for printing: somebody may have put the key itself where its path belongs.
 	Files []string
 }
 
 // Error returns the mistakes, one per line.
 func (e *Error) Error() string { return strings.Join(e.Mistakes, "\n") }
 
-// maxFile bounds sessions.yml, in bytes: some hundred thousand entries.
-const maxFile = 16 << 20
+// maxFile bounds sessions.yml, in bytes: 10,000 full entries are 2 MiB, and the YAML package takes 60 times the file
+// when it holds nothing but short values.
+const maxFile = 4 << 20
 
 // Load reads the configuration at path, the files it names, and $RUFUS_API_KEY. Relative paths in it start at its own
 // directory. The error is an *Error.
@@ -103,7 +106,7 @@ func Load(path string) (*Config, error) {
 	data, problem := readFile(path, maxFile)
 	if problem != "" {
 		return nil, &Error{
-			Mistakes: []string{path + ": " + problem + "; give the path of your sessions.yml"},
+			Mistakes: []string{path + ": " + problem + "; give the path of your sessions.yml with --config.file"},
 			Files:    []string{path},
 		}
 	}
@@ -130,17 +133,17 @@ func (d *decoder) config(data []byte) *Config {
 	if root == nil {
 		return cfg
 	}
-	switch root := follow(root); {
+	switch {
 	case isNull(root):
-		d.refuse(root.Line, "the file is empty", wantedList)
+		d.refuse(1, "the file is empty", wantedList)
 	case isList(root):
 		d.api(&cfg.API, nil)
 		cfg.Sessions = d.sessions(root)
 	case isMapping(root):
 		sections := map[string]*node{}
 		lines := d.mapping(root, "the file", []field{
-			{name: "api", wanted: "a mapping of settings", any: func(n *node) { sections["api"] = n }},
-			{name: "sessions", wanted: "a list of sessions", any: func(n *node) { sections["sessions"] = n }},
+			{name: "api", any: func(n *node) { sections["api"] = n }},
+			{name: "sessions", any: func(n *node) { sections["sessions"] = n }},
 		})
 		d.api(&cfg.API, sections["api"])
 		if lines["sessions"] == 0 {
@@ -168,12 +171,12 @@ func readFile(path string, limit int64) (data []byte, problem string) {
 	case !info.Mode().IsRegular():
 		return nil, "is not a regular file"
 	}
-	file, err := os.Open(path)
+	file, err := os.Open(path) //nolint:gosec // the operator names the files
 	if err != nil {
 		return nil, unreadable(err)
 	}
 	defer func() { _ = file.Close() }()
-	data, err = readAll(file, limit)
+	data, err = io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {
 		return nil, unreadable(err)
 	}

@@ -21,7 +21,7 @@ const (
 )
 
 var (
-	idPattern    = regexp.MustCompile(fmt.Sprintf(`^[A-Za-z0-9_-]{%d,%d}$`, minID, maxID))
+	idPattern    = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
 	labelPattern = regexp.MustCompile(fmt.Sprintf(`^[a-zA-Z_][a-zA-Z0-9_]{0,%d}$`, maxLabelName-1))
 
 	// reservedLabels are those of our own metrics, of Prometheus' targets, and of histograms and summaries.
@@ -29,7 +29,6 @@ var (
 		"session", "alias", "follows", "reason", "status", "model", "firmware", "job", "instance", "le", "quantile",
 	}
 
-	wantedID    = fmt.Sprintf("copy it as RUFUS shows it: %d to %d of A-Z a-z 0-9 _ -", minID, maxID)
 	wantedName  = fmt.Sprintf("1 to %d printable characters", maxName)
 	wantedValue = fmt.Sprintf("1 to %d printable characters", maxLabelValue)
 )
@@ -56,7 +55,7 @@ func (d *decoder) sessions(list *node) []Session {
 			if first := ids[strings.ToLower(id)]; first != 0 {
 				d.refuse(line, fmt.Sprintf("%s... is in the list already, in line %d", id[:defaultNameLength], first),
 					"remove one of the two entries")
-				continue // its name is bound to be the same too
+				continue // a second mistake about the names would only confuse
 			}
 			ids[strings.ToLower(id)] = line
 			d.secrets = append(d.secrets, id)
@@ -76,12 +75,13 @@ func (d *decoder) sessions(list *node) []Session {
 func (d *decoder) session(item *node) (Session, int) {
 	var session Session
 	var name string
+	nameLine := item.Line
 	token := d.id(&session.Target, rufus.Token)
 	entry := []field{
 		{name: "token", wanted: "a session token", text: token},
 		{name: "device", wanted: "a device id", text: d.id(&session.Target, rufus.Device)},
 		{name: "name", wanted: wantedName, text: text(&name, maxName)},
-		{name: "labels", wanted: "a mapping", any: func(n *node) { session.Labels = d.labels(n) }},
+		{name: "labels", any: func(n *node) { session.Labels = d.labels(n) }},
 		{name: "silent_after", wanted: "a duration such as 10m, or 0s for never",
 			text: duration(&session.SilentAfter, 0)},
 	}
@@ -100,15 +100,18 @@ func (d *decoder) session(item *node) (Session, int) {
 			d.refuse(item.Line, "the entry has neither token nor device", "add one of them")
 		}
 		if lines["name"] != 0 {
-			d.public = append(d.public, public{lines["name"], "the name", name})
+			nameLine = lines["name"]
 		}
 	default:
-		d.text(item, item, field{name: "token", wanted: "a session token", text: token})
+		if problem := read(item, token); problem != "" {
+			d.refuse(item.Line, "token "+problem, "give a session token")
+		}
 	}
 	if id := session.Target.ID.Reveal(); name == "" && id != "" {
 		name = id[:defaultNameLength]
 	}
 	session.Name = name
+	d.public = append(d.public, public{nameLine, "the name", name})
 	return session, item.Line
 }
 
@@ -116,13 +119,12 @@ func (d *decoder) session(item *node) (Session, int) {
 func (d *decoder) id(dst *rufus.Target, follows rufus.Follows) func(string) string {
 	return func(value string) string {
 		switch {
-		case strings.HasPrefix(strings.ToLower(value), "ror-"):
-			// Its beginning would become the session's name.
-			return "begins like an API key (ror-)"
-		case len(value) < minID || len(value) > maxID:
-			return fmt.Sprintf("has %d characters instead of %d to %d", utf8.RuneCountInString(value), minID, maxID)
 		case !idPattern.MatchString(value):
 			return "has characters other than A-Z a-z 0-9 _ -"
+		case len(value) < minID || len(value) > maxID:
+			return fmt.Sprintf("has %d characters instead of %d to %d", len(value), minID, maxID)
+		case strings.HasPrefix(strings.ToLower(value), "ror-") || strings.EqualFold(value, d.apiKey):
+			return "is an API key" // whose beginning would become the session's name
 		}
 		*dst = rufus.Target{Follows: follows, ID: rufus.NewSecret(value)}
 		return ""
@@ -140,19 +142,20 @@ func (d *decoder) labels(n *node) map[string]string {
 	}
 	labels := map[string]string{}
 	d.pairs(n, func(key, value *node) {
-		name := key.Value
-		quoted := quote("label", name)
+		name, label := key.Value, ""
 		switch {
 		case !labelPattern.MatchString(name):
-			d.refuse(key.Line, quoted+" is no label name", fmt.Sprintf(
+			d.refuse(key.Line, quote("label", name)+" is no label name", fmt.Sprintf(
 				"use letters, digits and _, no digit first, at most %d characters", maxLabelName))
 		case strings.HasPrefix(name, "__"):
-			d.refuse(key.Line, quoted+" begins with __, which Prometheus keeps for itself", "choose another name")
+			d.refuse(key.Line, quote("label", name)+" begins with __, which Prometheus keeps for itself",
+				"choose another name")
 		case slices.Contains(reservedLabels, name):
-			d.refuse(key.Line, quoted+" is taken by the exporter or by Prometheus", "choose another name")
+			d.refuse(key.Line, quote("label", name)+" is taken by the exporter or by Prometheus", "choose another name")
 		default:
-			var label string
-			d.text(key, value, field{name: quoted, wanted: wantedValue, text: text(&label, maxLabelValue)})
+			if problem := read(value, text(&label, maxLabelValue)); problem != "" {
+				d.refuse(lineOf(key, value), quote("label", name)+" "+problem, "give "+wantedValue)
+			}
 			labels[name] = label
 			d.public = append(d.public, public{key.Line, "a label's name", name},
 				public{value.Line, "a label's value", label})

@@ -21,7 +21,7 @@ type node = yaml.Node
 // Bounds that no honest file reaches. Aliases count each time they are followed, so that a small file cannot unfold
 // into a huge one.
 const (
-	maxValues   = 1 << 20
+	maxValues   = 1 << 18
 	maxMistakes = 1000
 )
 
@@ -31,6 +31,8 @@ type decoder struct {
 	dir      string // relative paths start here
 	files    []string
 	mistakes []mistake
+	more     int // mistakes beyond maxMistakes
+	apiKey   string
 	values   int      // visited so far
 	secrets  []string // all in the file, and the API key
 	public   []public // must contain none of them
@@ -43,6 +45,10 @@ type mistake struct {
 
 // refuse notes a mistake at a line.
 func (d *decoder) refuse(line int, what, remedy string) {
+	if len(d.mistakes) == maxMistakes {
+		d.more++
+		return
+	}
 	d.mistakes = append(d.mistakes, mistake{line, what + "; " + remedy})
 }
 
@@ -50,16 +56,15 @@ func (d *decoder) refuse(line int, what, remedy string) {
 func (d *decoder) report(path string) []string {
 	slices.SortStableFunc(d.mistakes, func(a, b mistake) int { return a.line - b.line })
 	var report []string
-	for i, m := range d.mistakes {
-		if i == maxMistakes {
-			text := fmt.Sprintf("%d more mistakes follow; mend the ones above first", len(d.mistakes)-i)
-			return append(report, fmt.Sprintf("%s:%d: %s", path, m.line, text))
-		}
+	for _, m := range d.mistakes {
 		if m.line == 0 {
 			report = append(report, m.text)
 		} else {
 			report = append(report, fmt.Sprintf("%s:%d: %s", path, m.line, m.text))
 		}
+	}
+	if d.more > 0 {
+		report = append(report, fmt.Sprintf("%s: %d more mistakes; mend these first", path, d.more))
 	}
 	return report
 }
@@ -77,7 +82,7 @@ func (d *decoder) visit(n *node) bool {
 // document returns the root value of the only document in data, or nil after noting a mistake.
 func (d *decoder) document(data []byte) *node {
 	if line := unprintable(data); line != 0 {
-		d.refuse(line, "there is a byte that is not UTF-8 text", "save the file as UTF-8 without control characters")
+		d.refuse(line, "there is a byte that is no text", "save the file as UTF-8, without control characters")
 		return nil
 	}
 	documents, problem := parseYAML(data)
@@ -158,8 +163,8 @@ func (d *decoder) syntax(data []byte, problem string) {
 	d.refuse(i+1, "YAML: "+problem, "indent with spaces, and put quotes around values with special characters")
 }
 
-// follow returns the value an alias stands for, at the alias's line when it is a scalar: the mistake is usually its
-// use. Other values keep the line they have.
+// follow returns the value an alias stands for, at the alias's line: usually it is the use that is wrong. What is
+// inside a list or mapping keeps its own line.
 func follow(n *node) *node {
 	if n.Kind != yaml.AliasNode {
 		return n
@@ -175,11 +180,12 @@ func isNull(n *node) bool    { return n.Kind == yaml.ScalarNode && n.ShortTag() 
 
 // field is a key that a mapping may have.
 type field struct {
-	name   string
-	wanted string // completes "give ..."
-	// One of the two: text is for scalars and returns what is wrong with it, "" when nothing; any takes every value.
-	text func(value string) (problem string)
-	any  func(n *node)
+	name string
+	// Scalars go to text, which returns what is wrong with them, "" when nothing is; wanted completes "give ...".
+	text   func(value string) (problem string)
+	wanted string
+	// Without text, every value goes to any.
+	any func(n *node)
 }
 
 // mapping gives each value of n to its field and returns the lines of the keys that were there. Keys of which there
@@ -198,11 +204,11 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 		}
 		f := fields[i]
 		lines[f.name] = key.Line
-		if f.any != nil {
+		if f.text == nil {
 			f.any(value)
-			return
+		} else if problem := read(value, f.text); problem != "" {
+			d.refuse(lineOf(key, value), f.name+" "+problem, "give "+f.wanted)
 		}
-		d.text(key, value, f)
 	})
 	return lines
 }
@@ -230,43 +236,41 @@ func (d *decoder) pairs(n *node, each func(key, value *node)) {
 	}
 }
 
-// text gives a scalar's literal text to its field.
-func (d *decoder) text(key, value *node, f field) {
-	what := f.name + " "
-	var problem string
+// read gives a scalar's literal text to set and returns what is wrong, "" when nothing is.
+func read(value *node, set func(string) string) (problem string) {
 	switch {
 	case value.Kind != yaml.ScalarNode:
-		problem = "is a list or a mapping"
+		return "is a list or a mapping"
 	case isNull(value):
-		problem = "has no value"
+		return "has no value"
 	case foreignTag(value):
-		problem = "has a YAML tag (!...)"
-	default:
-		problem = f.text(value.Value)
+		return "has a YAML tag (!...)"
 	}
-	if problem != "" {
-		line := value.Line
-		if line == 0 || isNull(value) {
-			line = key.Line // a missing value stands wherever the parser noticed
-		}
-		d.refuse(line, what+problem, "give "+f.wanted)
+	return set(value.Value)
+}
+
+// lineOf is where to mend a value. A missing one has the line in which the parser noticed that it is missing.
+func lineOf(key, value *node) int {
+	if isNull(value) {
+		return key.Line
 	}
+	return value.Line
 }
 
 // foreignTag reports whether a scalar was given an explicit type other than string, such as !!binary: its literal
 // text would not be what was meant.
 func foreignTag(n *node) bool { return n.Style&yaml.TaggedStyle != 0 && n.ShortTag() != "!!str" }
 
-// quote returns what followed by text if text is surely no secret, and else what alone: a key or token that slipped
-// into another place is longer than 15 characters and not made of words.
+// quote returns what followed by text if text can be neither a key nor a token, of which at most 8 characters may be
+// shown, and else what alone. Keys and tokens have digits; a mistyped setting has none.
 func quote(what, text string) string {
-	if utf8.RuneCountInString(text) < 16 || words.MatchString(text) {
+	if utf8.RuneCountInString(text) <= 8 || words.MatchString(text) {
 		return fmt.Sprintf("%s %q", what, text)
 	}
 	return what + " (not shown, it may be a secret)"
 }
 
-var words = regexp.MustCompile(`^[a-z]+([_ -][a-z]+){0,7}$`)
+var words = regexp.MustCompile(`^[A-Za-z_ -]{1,40}$`)
 
 // printable reports whether every character of text shows: letters, marks, numbers, punctuation, symbols, and the
 // ASCII space.
@@ -276,12 +280,8 @@ func printable(text string) bool {
 
 // unreadable says what the operating system says, without the path: somebody may have put the key itself there.
 func unreadable(err error) string {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err
 	}
 	return "cannot be read (" + err.Error() + ")"
 }
-
-// readAll reads at most one byte more than limit.
-func readAll(r io.Reader, limit int64) ([]byte, error) { return io.ReadAll(io.LimitReader(r, limit+1)) }

@@ -1,0 +1,432 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// After a change that is meant: go test ./config -update, and read what git diff shows.
+var update = flag.Bool("update", false, "write what is returned into the golden files")
+
+// Adding a case to the golden tests is adding a .yml file and running them with -update.
+
+func TestBadFiles(t *testing.T) {
+	t.Setenv(KeyVariable, "")
+	for _, path := range glob(t, "testdata/bad/*.yml") {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			cfg, err := Load(path)
+			if err == nil || cfg != nil {
+				t.Fatalf("loaded as %+v", cfg)
+			}
+			golden(t, strings.TrimSuffix(path, ".yml")+".txt", err.Error()+"\n")
+			checkMessages(t, err, path)
+		})
+	}
+}
+
+func TestGoodFiles(t *testing.T) {
+	t.Setenv(KeyVariable, "")
+	for _, path := range glob(t, "testdata/good/*.yml") {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			cfg, err := Load(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, strings.TrimSuffix(path, ".yml")+".txt", describe(cfg))
+			checkConfig(t, cfg)
+		})
+	}
+}
+
+func glob(t testing.TB, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no files %s: %v", pattern, err)
+	}
+	return paths
+}
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got:\n%s\nwant, from %s:\n%s", got, path, want)
+	}
+}
+
+// describe prints a configuration with its secrets, which in testdata are made up.
+func describe(cfg *Config) string {
+	var b strings.Builder
+	api := cfg.API
+	fmt.Fprintf(&b, "url %s\nkey %q in %s\ntimeout %s, at most %d, at least every %s, device metrics %t\n",
+		api.URL, api.Key.Reveal(), api.KeyHeader, api.Timeout, api.MaxConcurrentRequests, api.MinInterval,
+		api.DeviceMetrics)
+	fmt.Fprintf(&b, "tls server %q, insecure %t, versions %x to %x, own CA %t, own certificate %t\nproxy %t\n",
+		api.TLS.ServerName, api.TLS.InsecureSkipVerify, api.TLS.MinVersion, api.TLS.MaxVersion,
+		api.TLS.RootCAs != nil, api.TLS.GetClientCertificate != nil, api.Proxy != nil)
+	for _, s := range cfg.Sessions {
+		fmt.Fprintf(&b, "session %q: %s %s, silent after %s\n", s.Name, s.Target.Follows, s.Target.ID.Reveal(),
+			s.SilentAfter)
+		for _, name := range slices.Sorted(maps.Keys(s.Labels)) {
+			fmt.Fprintf(&b, "    %s=%q\n", name, s.Labels[name])
+		}
+	}
+	for _, file := range cfg.Files {
+		fmt.Fprintf(&b, "file %s\n", filepath.ToSlash(file))
+	}
+	return b.String()
+}
+
+// checkMessages checks what every message must look like: where, what and what to do, on one line, in order.
+func checkMessages(t *testing.T, err error, path string) {
+	t.Helper()
+	var list *Error
+	if !errors.As(err, &list) {
+		t.Fatalf("the error is a %T", err)
+	}
+	if !slices.Contains(list.Files, path) {
+		t.Errorf("files to watch %q without %s", list.Files, path)
+	}
+	last := 0
+	for _, m := range list.Mistakes {
+		var line int
+		if strings.HasPrefix(m, "$"+KeyVariable+": ") || strings.HasSuffix(m, " more mistakes; mend these first") {
+			continue
+		}
+		if _, err := fmt.Sscanf(strings.TrimPrefix(m, path), ":%d: ", &line); err != nil || line < 1 {
+			t.Errorf("no file:line in %q", m)
+		}
+		if line < last {
+			t.Errorf("line %d after %d in %q", line, last, list.Mistakes)
+		}
+		last = line
+		if !strings.Contains(m, "; ") {
+			t.Errorf("no remedy in %q", m)
+		}
+		if strings.ContainsFunc(m, unicode.IsControl) || !utf8.ValidString(m) {
+			t.Errorf("not one line of text: %q", m)
+		}
+	}
+	if err.Error() != strings.Join(list.Mistakes, "\n") || len(list.Mistakes) == 0 {
+		t.Errorf("the error is %q, its mistakes are %q", err, list.Mistakes)
+	}
+}
+
+// checkConfig checks all that the package promises about a configuration it returns, by other means than its own.
+func checkConfig(t *testing.T, cfg *Config) {
+	t.Helper()
+	api := cfg.API
+	if u := api.URL; u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" ||
+		u.Fragment != "" || strings.HasSuffix(u.Path, "/") {
+		t.Errorf("url %s", u)
+	}
+	key := api.Key.Reveal()
+	if !regexp.MustCompile(`^[!-~]*$`).MatchString(key) || len(key) > 1024 {
+		t.Error("the key is not up to 1024 characters of visible ASCII")
+	}
+	if api.KeyHeader != "api_key" && api.KeyHeader != "x-api-key" {
+		t.Errorf("key header %q", api.KeyHeader)
+	}
+	if api.Timeout <= 0 || api.MinInterval < 0 || api.MaxConcurrentRequests < 1 || api.MaxConcurrentRequests > 1024 {
+		t.Errorf("bounds: %+v", api)
+	}
+	if api.TLS == nil {
+		t.Error("no TLS settings")
+	}
+	if len(cfg.Sessions) == 0 || len(cfg.Files) == 0 {
+		t.Errorf("%d sessions, %d files", len(cfg.Sessions), len(cfg.Files))
+	}
+	ids, names := map[string]bool{}, map[string]bool{}
+	for _, s := range cfg.Sessions {
+		id := s.Target.ID.Reveal()
+		if !regexp.MustCompile(`^[A-Za-z0-9_-]{16,128}$`).MatchString(id) || ids[strings.ToLower(id)] {
+			t.Errorf("id %q is bad or there twice", id)
+		}
+		if names[s.Name] {
+			t.Errorf("name %q is there twice", s.Name)
+		}
+		ids[strings.ToLower(id)], names[s.Name] = true, true
+		if s.SilentAfter < 0 {
+			t.Errorf("silent after %s", s.SilentAfter)
+		}
+	}
+	for id := range ids {
+		if strings.Contains(strings.ToLower(api.URL.String()), id) {
+			t.Errorf("url %s contains %q", api.URL, id)
+		}
+	}
+	show := func(what, text string, most int) {
+		if n := utf8.RuneCountInString(text); n < 1 || n > most || !utf8.ValidString(text) {
+			t.Errorf("%s %q", what, text)
+		}
+		for _, r := range text {
+			if !unicode.IsPrint(r) {
+				t.Errorf("%s %q does not print", what, text)
+			}
+		}
+		for id := range ids {
+			if strings.Contains(strings.ToLower(text), id) {
+				t.Errorf("%s %q contains %q", what, text, id)
+			}
+		}
+		if len(key) >= 8 && strings.Contains(strings.ToLower(text), strings.ToLower(key)) {
+			t.Errorf("%s %q contains the key", what, text)
+		}
+	}
+	for _, s := range cfg.Sessions {
+		show("name", s.Name, 100)
+		for name, value := range s.Labels {
+			show("label name", name, 100)
+			show("label value", value, 200)
+			if !regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`).MatchString(name) || strings.HasPrefix(name, "__") ||
+				slices.Contains(reservedLabels, name) {
+				t.Errorf("label %q", name)
+			}
+		}
+	}
+}
+
+// TestExample keeps the file that users begin with valid as it stands, and complete.
+func TestExample(t *testing.T) {
+	t.Setenv(KeyVariable, "")
+	const path = "../sessions.yml"
+	cfg, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkConfig(t, cfg)
+	if cfg.API.Key.Reveal() != "" {
+		t.Error("the example has a key")
+	}
+	if len(cfg.Sessions) != 3 {
+		t.Errorf("%d sessions", len(cfg.Sessions))
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, section := range []string{"", "api: {?: x}\n", "sessions: [{?: x}]\n"} {
+		if section == "" {
+			section = "?: x\n"
+		}
+		_, err := Parse([]byte(strings.Replace(section, "?", "nosuchkey", 1)), "f")
+		known := regexp.MustCompile(`known here: (.*)`).FindStringSubmatch(err.Error())
+		if known == nil {
+			t.Fatalf("no list of keys in %q", err)
+		}
+		for name := range strings.SplitSeq(known[1], ", ") {
+			if !regexp.MustCompile(`\b` + name + `\b`).Match(text) {
+				t.Errorf("%s does not mention %s", path, name)
+			}
+		}
+	}
+
+	// What is commented out as a default is the default.
+	uncommented := regexp.MustCompile(`(?m)^  # ((url|key_header|timeout|max_c|min_i|device_m|tls_config)[a-z_]*: )`).
+		ReplaceAllString(string(text), "  $1")
+	if strings.Count(uncommented, "\n  #") >= strings.Count(string(text), "\n  #")-6 {
+		t.Fatalf("the example does not show its defaults:\n%s", uncommented)
+	}
+	same, err := Parse([]byte(uncommented), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !same.API.Equal(cfg.API) {
+		t.Errorf("defaults in the example %+v, in the program %+v", same.API, cfg.API)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Setenv(KeyVariable, "")
+	cfg := parse(t, "- "+token)
+	api := cfg.API
+	if got := api.URL.String(); got != "https://api.runonrufus.com/v0" {
+		t.Errorf("url %s", got)
+	}
+	if api.KeyHeader != "api_key" || api.Timeout != 5*time.Second || api.MaxConcurrentRequests != 32 ||
+		api.MinInterval != 0 || api.DeviceMetrics || api.Proxy != nil {
+		t.Errorf("%+v", api)
+	}
+	if s := cfg.Sessions[0]; s.Name != token[:8] || s.Labels != nil || s.SilentAfter != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Made up, in the form of the documentation's examples.
+const (
+	token  = "2A19294BB886C3D5C7783309BBC6E385515C843893A6BC126FECE3904C6E2B25"
+	token2 = "65A1B7E0C6BC3D32C268C1506E3F6F39E225DC6ED79573E177E7243E8E38115B"
+	device = "1C3A38059155C47209E3F09210B22D02B079F231A6D4D53421D65E076CD82D56"
+	apiKey = "ror-ae4fc6c19681a20fad30"
+)
+
+func parse(t *testing.T, text string) *Config {
+	t.Helper()
+	cfg, err := Parse([]byte(text), filepath.Join(t.TempDir(), "sessions.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestKeySources(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "key", "\n from-file\t\r\n")
+	for name, c := range map[string]struct{ api, env, want string }{
+		"none":                     {"", "", ""},
+		"blank environment":        {"", " \n", ""},
+		"environment":              {"", " from-env\n", "from-env"},
+		"inline wins":              {"key: from-text", "from-env", "from-text"},
+		"file wins":                {"key_file: key", "from-env", "from-file"},
+		"bad environment not used": {"key_file: key", "bad env", "from-file"},
+		"absolute file":            {"key_file: " + filepath.Join(dir, "key"), "", "from-file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(KeyVariable, c.env)
+			cfg, err := Parse([]byte("api: {"+c.api+"}\nsessions: ["+token+"]"), filepath.Join(dir, "sessions.yml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := cfg.API.Key.Reveal(); got != c.want {
+				t.Errorf("key %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestBadKeyInEnvironment(t *testing.T) {
+	t.Setenv(KeyVariable, apiKey+"\n"+apiKey)
+	_, err := Parse([]byte("- "+token+"\n- x"), "f.yml")
+	want := "$RUFUS_API_KEY: has spaces, line breaks or characters outside ASCII; give the API key alone\n" +
+		"f.yml:2: token has 1 characters instead of 16 to 128; give a session token"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func write(t *testing.T, dir, name, content string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoadUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	large := write(t, dir, "large.yml", "")
+	if err := os.Truncate(large, maxFile+1); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none.yml"): "cannot be read (no such file or directory)",
+		dir:                            "is a directory, not a file",
+		os.DevNull:                     "is not a regular file",
+		large:                          "is larger than 4096 KiB",
+	} {
+		_, err := Load(path)
+		var list *Error
+		if !errors.As(err, &list) || len(list.Mistakes) != 1 || !slices.Equal(list.Files, []string{path}) {
+			t.Fatalf("%s: %+v", path, err)
+		}
+		if want := path + ": " + want + "; "; !strings.HasPrefix(list.Mistakes[0], want) {
+			t.Errorf("got %q, want %q...", list.Mistakes[0], want)
+		}
+	}
+}
+
+// TestFiles: a file that could not be read is watched too, as its coming changes the outcome.
+func TestFiles(t *testing.T) {
+	t.Setenv(KeyVariable, "")
+	dir := t.TempDir()
+	path := write(t, dir, "sessions.yml", "api: {key_file: sub/key, tls_config: {ca_file: /no/ca}}\nsessions: ["+token+"]")
+	_, err := Load(path)
+	var list *Error
+	if !errors.As(err, &list) {
+		t.Fatalf("loaded, or %v", err)
+	}
+	want := []string{path, filepath.Join(dir, "sub/key"), "/no/ca"}
+	if !slices.Equal(list.Files, want) {
+		t.Errorf("files %q, want %q", list.Files, want)
+	}
+}
+
+// TestAliasesCannotUnfold: a small file that would unfold to fifty million labels.
+func TestAliasesCannotUnfold(t *testing.T) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "sessions:\n- token: %s\n  labels: &labels\n", token)
+	for i := range 10_000 {
+		fmt.Fprintf(&b, "    l%d: x\n", i)
+	}
+	for i := range 5_000 {
+		fmt.Fprintf(&b, "- {token: token-%012d, name: n%d, labels: *labels}\n", i, i)
+	}
+	_, err := Parse([]byte(b.String()), "f.yml")
+	if err == nil || !strings.Contains(err.Error(), "too many values") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestSelfReference: the YAML package allows an anchor within its own value.
+func TestSelfReference(t *testing.T) {
+	for _, text := range []string{
+		"&a [*a]",
+		"sessions: &a [*a, *a]",
+		"sessions: [&a {token: " + token + ", labels: *a}]",
+		"&a {sessions: *a}",
+		"api: &a {tls_config: *a}\nsessions: [" + token + "]",
+		"sessions: [&a {? *a : *a}]",
+	} {
+		_, err := Parse([]byte(text), "f.yml")
+		if err == nil {
+			t.Errorf("%s: loaded", text)
+			continue
+		}
+		checkMessages(t, err, "f.yml")
+	}
+}
+
+func TestManyMistakes(t *testing.T) {
+	_, err := Parse([]byte(strings.Repeat("- x\n", 1234)), "f.yml")
+	var list *Error
+	if !errors.As(err, &list) || len(list.Mistakes) != maxMistakes+1 {
+		t.Fatalf("got %.100v", err)
+	}
+	if got := list.Mistakes[maxMistakes]; got != "f.yml: 234 more mistakes; mend these first" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestManySessions(t *testing.T) {
+	t.Setenv(KeyVariable, apiKey)
+	var b strings.Builder
+	b.WriteString("sessions:\n")
+	for i := range 2_000 {
+		fmt.Fprintf(&b, "- token: %064d\n  name: session %d\n  labels: {race: city-run, wave: %d}\n", i, i, i%7)
+	}
+	cfg := parse(t, b.String())
+	if len(cfg.Sessions) != 2_000 || cfg.Sessions[1_999].Name != "session 1999" {
+		t.Errorf("%d sessions", len(cfg.Sessions))
+	}
+}

@@ -1,0 +1,32 @@
+package config
+
+import (
+	"os"
+	"testing"
+)
+
+// FuzzLoad: whatever the file, there is no panic, what loads keeps every promise, and no message shows a secret.
+func FuzzLoad(f *testing.F) {
+	for _, path := range append(glob(f, "testdata/*/*.yml"), "../sessions.yml") {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Setenv(KeyVariable, "")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cfg, err := Parse(data, "f.yml")
+		if err == nil {
+			checkConfig(t, cfg)
+			return
+		}
+		if cfg != nil {
+			t.Error("a configuration beside an error")
+		}
+		checkMessages(t, err, "f.yml")
+		if part := leaks(err.Error(), token, token2, device, apiKey); part != "" {
+			t.Errorf("%q shows in %s", part, err)
+		}
+	})
+}
