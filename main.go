@@ -189,6 +189,11 @@ func run(args []string) int {
 func serve(server *http.Server, f flags, r *reloader, logger *slog.Logger) error {
 	stopped, restore := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer restore()
+	// From before anything listens: SIGHUP would end a process that has not asked for it.
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	defer signal.Stop(hangUp)
+
 	group, ctx := errgroup.WithContext(stopped)
 	group.Go(func() error {
 		err := toolkit.ListenAndServe(server, f.web, logger)
@@ -198,7 +203,7 @@ func serve(server *http.Server, f flags, r *reloader, logger *slog.Logger) error
 		return err
 	})
 	group.Go(func() error {
-		r.watch(ctx, f.reloadInterval)
+		r.watch(ctx, hangUp, f.reloadInterval)
 		return nil
 	})
 	group.Go(func() error {

@@ -6,12 +6,10 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -189,11 +187,8 @@ func changes(before, after *config.Config) (came, went []string) {
 	return missing(after, names(before)), missing(before, names(after))
 }
 
-// watch reloads on SIGHUP, and after every interval if the files have changed, until ctx ends.
-func (r *reloader) watch(ctx context.Context, interval time.Duration) {
-	hangUp := make(chan os.Signal, 1)
-	signal.Notify(hangUp, syscall.SIGHUP)
-	defer signal.Stop(hangUp)
+// watch reloads on every hangUp, and after every interval if the files have changed, until ctx ends.
+func (r *reloader) watch(ctx context.Context, hangUp <-chan os.Signal, interval time.Duration) {
 	var tick <-chan time.Time
 	if interval > 0 {
 		ticker := time.NewTicker(interval)
