@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -223,16 +224,37 @@ func (r *reloader) look() {
 // fingerprint is a hash over the contents of files: saving in place, renaming over and swapping a link all change it.
 type fingerprint [sha256.Size]byte
 
+// maxHashed bounds what is read of a file, in bytes. It is above what a configuration takes from any.
+const maxHashed = 32 << 20
+
 func fingerprintOf(files []string) (sum fingerprint) {
 	all := sha256.New()
 	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			content = []byte(err.Error())
+		one := sha256.New()
+		if err := hash(one, file); err != nil {
+			_, _ = io.WriteString(one, err.Error())
 		}
-		one := sha256.Sum256(content)
-		all.Write(one[:])
+		all.Write(one.Sum(nil))
 	}
 	all.Sum(sum[:0])
 	return sum
+}
+
+// hash writes the content of a file to sum. Like the configuration it refuses pipes, which would block, and devices,
+// which need not end.
+func hash(sum io.Writer, path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("not a regular file")
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = io.Copy(sum, io.LimitReader(file, maxHashed))
+	return err
 }
