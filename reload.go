@@ -90,20 +90,29 @@ func (r *reloader) reload() (err error) {
 		r.failure.Store(nil)
 	}()
 
-	// Taken before the files are read: what changes from here on is seen as a change.
-	r.loaded = fingerprintOf(r.files)
-	cfg, err := r.load()
+	cfg, err := r.read()
 	if err == nil && cfg.API.Key.Reveal() == "" {
 		err = errNoKey
-	}
-	if files := filesOf(cfg, err); files != nil && !slices.Equal(files, r.files) {
-		r.files, r.loaded = files, fingerprintOf(files)
 	}
 	if err != nil {
 		return err
 	}
 	r.use(cfg)
 	return nil
+}
+
+// read loads the configuration and notes the state of its files from before they were read: what changes from then
+// on is seen as a change. Which files they are, only reading tells, so it reads again where that is news.
+func (r *reloader) read() (*config.Config, error) {
+	for {
+		r.loaded = fingerprintOf(r.files)
+		cfg, err := r.load()
+		files := filesOf(cfg, err)
+		if files == nil || slices.Equal(files, r.files) {
+			return cfg, err
+		}
+		r.files = files
+	}
 }
 
 // filesOf returns the files that cfg was read from or that err says could not be.
