@@ -1,0 +1,529 @@
+//go:build unix
+
+package main
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rufus_exporter/rufus"
+	"rufus_exporter/simulator"
+)
+
+// with returns the documented session with other members, each given by name and JSON; "" leaves a member out.
+func with(changes ...string) string {
+	members := map[string]json.RawMessage{}
+	if err := json.Unmarshal([]byte(documented), &members); err != nil {
+		panic(err)
+	}
+	var text []string
+	for i := 0; i < len(changes); i += 2 {
+		delete(members, changes[i])
+		if changes[i+1] != "" {
+			text = append(text, fmt.Sprintf("%q: %s", changes[i], changes[i+1]))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		text = append(text, fmt.Sprintf("%q: %s", name, members[name]))
+	}
+	return "{" + strings.Join(text, ", ") + "}"
+}
+
+// one is a successful answer with that session.
+func one(changes ...string) http.HandlerFunc { return ok("[" + with(changes...) + "]") }
+
+// ok is a successful answer with that result.
+func ok(json string) http.HandlerFunc { return says(http.StatusOK, result(json)) }
+
+// body is a 200 with that body.
+func body(text string) http.HandlerFunc { return says(http.StatusOK, text) }
+
+// tcp writes bytes instead of an answer, and then closes the connection.
+func tcp(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, text)
+	}
+}
+
+// reset breaks the connection off.
+func reset(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	if c, ok := conn.(*net.TCPConn); ok {
+		_ = c.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// hang answers nothing until the client has gone.
+func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+// drip sends the beginning of an answer, and then a blank now and then until the client has gone.
+func drip(w http.ResponseWriter, r *http.Request) {
+	for beat := time.Tick(100 * time.Millisecond); ; {
+		if _, err := io.WriteString(w, " "); err != nil || http.NewResponseController(w).Flush() != nil {
+			return
+		}
+		select {
+		case <-beat:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// endless sends blanks until the client has gone.
+func endless(w http.ResponseWriter, _ *http.Request) { pour(w) }
+
+func pour(w io.Writer) {
+	blanks := []byte(strings.Repeat(" ", 1<<16))
+	for {
+		if _, err := w.Write(blanks); err != nil {
+			return
+		}
+	}
+}
+
+// bomb sends blanks as endless does, a thousandth of the size by gzip.
+func bomb(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Encoding", "gzip")
+	pour(gzip.NewWriter(w))
+}
+
+// shows returns the series of a session like the documented one, without their prefix and the label session, with
+// those that differ; "" is for absent. The duration of the request is some number.
+func shows(changes ...string) series {
+	shown := series{
+		`up`: "1", `fetch_duration_seconds`: "some", `info{alias="START-5K",follows="token"}`: "1",
+		`active`: "1", `passings`: "31",
+		`first_passing_timestamp`: "1.675440498263e+09", `last_passing_timestamp`: "1.70323682513e+09",
+		`creation_timestamp`: "1.675436892e+09", `duration_timestamp`: "1.675444092e+09",
+	}
+	for i := 0; i < len(changes); i += 2 {
+		delete(shown, changes[i])
+		if changes[i+1] != "" {
+			shown[changes[i]] = changes[i+1]
+		}
+	}
+	return shown
+}
+
+// called is shows for another alias, written as in the text format.
+func called(alias string, changes ...string) series {
+	shown := shows(append([]string{`info{alias="START-5K",follows="token"}`, ""}, changes...)...)
+	shown[`info{alias="`+alias+`",follows="token"}`] = "1"
+	return shown
+}
+
+// fails returns the series of a session that was asked for in vain.
+func fails(reason rufus.Reason) series {
+	return series{"up": "0", "fetch_duration_seconds": "some", `error{reason="` + string(reason) + `"}`: "1"}
+}
+
+// without returns s without one of its series.
+func without(s series, name string) series {
+	s = maps.Clone(s)
+	delete(s, name)
+	return s
+}
+
+// of returns the series of one session as shows does.
+func (s series) of(session string) series {
+	label, shown := fmt.Sprintf("session=%q", session), series{}
+	for name, value := range s {
+		name, isSession := strings.CutPrefix(name, "rufus_session_")
+		if !isSession || !strings.Contains(name, label) {
+			continue
+		}
+		name = strings.NewReplacer("{"+label+"}", "", ","+label, "", label+",", "").Replace(name)
+		if name == "fetch_duration_seconds" {
+			value = "some"
+		}
+		shown[name] = value
+	}
+	return shown
+}
+
+// tokens are all that can come of asking for a token: what the API answers, and what is exposed.
+var tokens = []struct {
+	name   string
+	answer http.HandlerFunc
+	want   series
+}{
+	{"as documented", one(), shows()},
+	{"with the envelope", body(`{"body": ` + result("["+documented+"]") + `}`), shows()},
+	{"result is an object", ok(documented), shows()},
+	{"object in the envelope", body(`{"body": ` + result(documented) + `}`), shows()},
+	{"more than documented", ok("[" + with("gps", `{"lat": 1}`) + "]"), shows()},
+	{"any Content-Type", says(200, result("["+documented+"]"), "Content-Type", "text/html"), shows()},
+	{"token in lower case", lower(one()), shows()},
+	{"ours among others", ok(`[{"token_session": "X", "active": 1}, ` + documented + `, {}]`), shows()},
+	{"closed", one("active", "false"), shows("active", "0")},
+	{"no passings yet", one("passings", "0", "first", "", "last", ""),
+		shows("passings", "0", "first_passing_timestamp", "", "last_passing_timestamp", "")},
+	{"passings 3.1e1", one("passings", "3.1e1"), shows()},
+
+	{"alias null", one("alias", "null"), called("")},
+	{"alias missing", one("alias", ""), called("")},
+	{"alias with the token", one("alias", `"my TOKEN"`), called("my <secret>")},
+	{"alias with the key", one("alias", `"my `+strings.ToUpper(apiKey)+`"`), called("my <secret>")},
+	{"alias as a line of its own", one("alias", `"a\"b\\c\nrufus_session_up 1"`), called(`a\"b\\c\nrufus_session_up 1`)},
+	{"alias in Latin-1", one("alias", "\"Z\xfcrich\""), called("Z\uFFFDrich")},
+	{"alias of 10,000 characters", one("alias", `"`+strings.Repeat("é", 10000)+`"`), called(strings.Repeat("é", 200))},
+
+	{"first null", one("first", "null"), shows("first_passing_timestamp", "")},
+	{"first empty", one("first", `""`), shows("first_passing_timestamp", "")},
+	{"last missing", one("last", ""), shows("last_passing_timestamp", "")},
+	{"last without a zone", one("last", `"2023-12-22T09:20:25.130"`), shows("last_passing_timestamp", "")},
+	{"last impossible", one("last", `"2023-02-30T09:20:25.130Z"`), shows("last_passing_timestamp", "")},
+	{"last with an offset", one("last", `"2023-12-22T11:20:25.13+02:00"`), shows()},
+	{"last without a fraction", one("last", `"2023-12-22T09:20:25Z"`),
+		shows("last_passing_timestamp", "1.703236825e+09")},
+	{"last in the future", one("last", `"2999-12-31T23:59:59Z"`), shows("last_passing_timestamp", "3.2503679999e+10")},
+	{"last of the year 1", one("last", `"0001-01-01T00:00:00Z"`), shows("last_passing_timestamp", "")},
+	{"creation a number", one("creation_date", "1675436892"), shows("creation_timestamp", "")},
+	{"duration null", one("duration", "null"), shows("duration_timestamp", "")},
+	{"duration a length", one("duration", `"2h"`), shows("duration_timestamp", "")},
+
+	{"result missing", body(`{"description": "Success"}`), fails(rufus.NotFound)},
+	{"result null", ok("null"), fails(rufus.NotFound)},
+	{"result empty", ok("[]"), fails(rufus.NotFound)},
+	{"envelope null", body(`{"body": null}`), fails(rufus.NotFound)},
+	{"envelope a string", body(`{"body": "none"}`), fails(rufus.InvalidResponse)},
+	{"null", body("null"), fails(rufus.InvalidResponse)},
+	{"empty", body(""), fails(rufus.InvalidResponse)},
+	{"cut JSON", body(result("[" + documented + "]")[:200]), fails(rufus.InvalidResponse)},
+	{"HTML", body("<!DOCTYPE html><title>Wi-Fi</title>"), fails(rufus.InvalidResponse)},
+	{"byte order mark", body("\uFEFF" + result("["+documented+"]")), fails(rufus.InvalidResponse)},
+	{"deep nesting", body(strings.Repeat(`{"result":[`, 50_000)), fails(rufus.InvalidResponse)},
+	{"only another token", ok("[" + with("token_session", `"ANOTHER"`) + "]"), fails(rufus.InvalidResponse)},
+	{"no token", one("token_session", ""), fails(rufus.InvalidResponse)},
+	{"active missing", one("active", ""), fails(rufus.InvalidResponse)},
+	{"active null", one("active", "null"), fails(rufus.InvalidResponse)},
+	{"active a string", one("active", `"true"`), fails(rufus.InvalidResponse)},
+	{"active a number", one("active", "1"), fails(rufus.InvalidResponse)},
+	{"passings missing", one("passings", ""), fails(rufus.InvalidResponse)},
+	{"passings null", one("passings", "null"), fails(rufus.InvalidResponse)},
+	{"passings negative", one("passings", "-1"), fails(rufus.InvalidResponse)},
+	{"passings fractional", one("passings", "1.5"), fails(rufus.InvalidResponse)},
+	{"passings huge", one("passings", "1e300"), fails(rufus.InvalidResponse)},
+	{"passings a string", one("passings", `"31"`), fails(rufus.InvalidResponse)},
+	{"larger than 1 MiB", one("gps", `"`+strings.Repeat(".", 1<<20)+`"`), fails(rufus.InvalidResponse)},
+	{"without end", endless, fails(rufus.InvalidResponse)},
+	{"gzip bomb", bomb, fails(rufus.InvalidResponse)},
+	{"no gzip", says(200, result("[]"), "Content-Encoding", "gzip"), fails(rufus.InvalidResponse)},
+
+	{"400", says(400, `{"description": "Missing parameter"}`), fails(rufus.UnexpectedStatus)},
+	{"401", says(401, ""), fails(rufus.Unauthorized)},
+	{"403", says(403, `{"body": "Forbidden"}`), fails(rufus.Unauthorized)},
+	{"404 as documented", says(404, `{description: "Session not found", token_session: "TOKEN"}`), fails(rufus.NotFound)},
+	{"404 in JSON", says(404, `{"body": {"description": "Session not found"}}`), fails(rufus.NotFound)},
+	{"404 with a session", says(404, result("["+documented+"]")), fails(rufus.NotFound)},
+	{"409", says(409, ""), fails(rufus.UnexpectedStatus)},
+	{"201", says(201, result("["+documented+"]")), fails(rufus.UnexpectedStatus)},
+	{"204", says(204, ""), fails(rufus.UnexpectedStatus)},
+	{"301 to itself", says(301, "", "Location", "TOKEN"), fails(rufus.UnexpectedStatus)},
+	{"302", says(302, "", "Location", "/login"), fails(rufus.UnexpectedStatus)},
+	{"304", says(304, ""), fails(rufus.UnexpectedStatus)},
+	{"307 to another host", says(307, "", "Location", "http://localhost:9/"), fails(rufus.UnexpectedStatus)},
+	{"500", says(500, `{"body": null}`), fails(rufus.ServerError)},
+	{"502", says(502, "<html>"), fails(rufus.ServerError)},
+	{"503 without Retry-After", says(503, ""), fails(rufus.ServerError)},
+	{"504", says(504, ""), fails(rufus.ServerError)},
+
+	{"no answer", hang, fails(rufus.Timeout)},
+	{"a byte now and then", drip, fails(rufus.Timeout)},
+	{"reset", reset, fails(rufus.Network)},
+	{"closed instead of an answer", tcp(""), fails(rufus.Network)},
+	{"cut in the header", tcp("HTTP/1.1 200 OK\r\nContent-Le"), fails(rufus.Network)},
+	{"cut in the body", tcp("HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"), fails(rufus.Network)},
+	{"chunked garbage", tcp("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"), fails(rufus.Network)},
+	{"no HTTP", tcp("220 smtp\r\n"), fails(rufus.Network)},
+}
+
+// lower sends an answer in lower case.
+func lower(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		clone := r.Clone(r.Context())
+		clone.URL.Path = strings.ToLower(r.URL.Path)
+		next(w, clone)
+	}
+}
+
+// Every answer and every failure, all in one scrape, so that none may harm the others; and by /probe the same series.
+func TestSeriesOfTokens(t *testing.T) {
+	t.Parallel()
+	answers, list := map[string]http.HandlerFunc{}, ""
+	for _, test := range tokens {
+		answers[simulator.ID(test.name)] = test.answer
+		list += fmt.Sprintf("  - {name: %q, token: %s}\n", test.name, simulator.ID(test.name))
+	}
+	api := serveAPI(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answers[path.Base(r.URL.Path)](w, r)
+	}))
+	e := start(t, settings(api.url, "timeout: 2s")+list)
+
+	scrape := e.scrape("/metrics")
+	for _, test := range tokens {
+		if got := scrape.of(test.name); !maps.Equal(got, test.want) {
+			t.Errorf("%s: got %v\nwant %v", test.name, got, test.want)
+		}
+	}
+	scrape.expect(t, series{
+		"rufus_exporter_sessions":                            fmt.Sprint(len(tokens)),
+		`rufus_api_requests_total{outcome="unauthorized"}`:   "2",
+		`rufus_api_requests_total{outcome="timeout"}`:        "2",
+		`rufus_api_requests_total{outcome="rate_limited"}`:   "0",
+		`rufus_api_requests_in_flight`:                       "0",
+		`rufus_api_backoff_until_timestamp_seconds`:          "",
+		`rufus_exporter_config_last_reload_successful`:       "1",
+		`promhttp_metric_handler_requests_total{code="500"}`: "0",
+	})
+	t.Run("probe", func(t *testing.T) {
+		for _, test := range tokens {
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel()
+				req, err := http.NewRequest(http.MethodGet, e.url+"/probe", http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.URL.RawQuery = "target=" + strings.ReplaceAll(test.name, " ", "+")
+				resp, text := e.do(req)
+				probe := parseSeries(text)
+				if got := probe.of(test.name); resp.StatusCode != http.StatusOK || !maps.Equal(got, test.want) {
+					t.Errorf("status %d, got %v\nwant %v", resp.StatusCode, got, test.want)
+				}
+				if len(probe) != len(test.want) {
+					t.Errorf("series of others: %v", probe)
+				}
+			})
+		}
+	})
+}
+
+// devices are all that can come of following a device: what the API says about its active session, all of its
+// sessions, and itself in the list of devices, and what is exposed. "" in the list is for a device that is not there.
+var devices = []struct {
+	name            string
+	active, history http.HandlerFunc
+	listed          string
+	session, device series
+}{
+	{
+		"active", one(), hang,
+		`"model": "One4All", "firmware": "1.0.1", "device_status": "ONLINE", "battery_percentage": 76, ` +
+			`"charging": true, "last_telemetry_at": "2023-02-03T16:08:18.263Z", "last_login": "2023-02-03T15:08:12.000Z"`,
+		followed("START-5K"),
+		series{
+			"battery_ratio": "0.76", "charging": "1", `info{firmware="1.0.1",model="One4All"}`: "1",
+			`status{status="ONLINE"}`: "1", "last_telemetry_timestamp": "1.675440498263e+09",
+			"last_login_timestamp": "1.675436892e+09",
+		},
+	},
+	{
+		"null in the list", one(), hang,
+		`"model": null, "firmware": null, "device_status": null, "battery_percentage": null, "charging": null, ` +
+			`"last_telemetry_at": null`,
+		followed("START-5K"), series{`info{firmware="",model=""}`: "1"},
+	},
+	{
+		"active but not in the list", one(), hang, "", followed("START-5K"), series{},
+	},
+	{
+		"closed", says(404, `{description: "Sessions not found", deviceid: "TOKEN"}`),
+		ok("[" + with("active", "false", "creation_date", `"2023-01-01T00:00:00Z"`) + "," + lean + "]"),
+		`"battery_percentage": 0, "charging": false`,
+		series{
+			"up": "1", "fetch_duration_seconds": "some", "active": "0", "passings": "7",
+			"creation_timestamp": "1.675436892e+09", `info{alias="",follows="device"}`: "1",
+		},
+		series{"battery_ratio": "0", "charging": "0", `info{firmware="",model=""}`: "1"},
+	},
+	{
+		"active false", one("active", "false"), ok("[" + lean + "]"), `"charging": false`,
+		series{
+			"up": "1", "fetch_duration_seconds": "some", "active": "0", "passings": "7",
+			"creation_timestamp": "1.675436892e+09", `info{alias="",follows="device"}`: "1",
+		},
+		series{"charging": "0", `info{firmware="",model=""}`: "1"},
+	},
+	{
+		"no session", ok("[]"), says(404, ""), `"battery_percentage": 101`,
+		series{
+			"up": "1", "fetch_duration_seconds": "some", "active": "0", `info{alias="",follows="device"}`: "1",
+		},
+		series{`info{firmware="",model=""}`: "1"},
+	},
+	{
+		"unbound", says(404, ""), says(404, ""), "", fails(rufus.NotFound), series{},
+	},
+	{
+		"forbidden", says(403, ""), hang, `"battery_percentage": 50`, fails(rufus.Unauthorized),
+		series{"battery_ratio": "0.5", `info{firmware="",model=""}`: "1"},
+	},
+	{
+		"history broken", says(404, ""), says(500, ""), "", fails(rufus.ServerError), series{},
+	},
+}
+
+// lean is a session as the list of a device's sessions has it.
+const lean = `{"token_session": "X", "creation_date": "2023-02-03T15:08:12.000Z", "active": false, "passings": 7}`
+
+// followed returns the series of a device whose active session is the documented one.
+func followed(alias string) series {
+	shown := called(alias)
+	delete(shown, `info{alias="`+alias+`",follows="token"}`)
+	shown[`info{alias="`+alias+`",follows="device"}`] = "1"
+	return shown
+}
+
+// ofDevice returns the series of one device, without their prefix and the label session.
+func (s series) ofDevice(session string) series {
+	shown := series{}
+	for name, value := range s {
+		if name, ok := strings.CutPrefix(name, "rufus_device_"); ok {
+			shown["rufus_session_"+name] = value
+		}
+	}
+	return shown.of(session)
+}
+
+func TestSeriesOfDevices(t *testing.T) {
+	t.Parallel()
+	list, listed := "", []string{}
+	answers := map[string]http.HandlerFunc{}
+	for _, test := range devices {
+		id := simulator.ID(test.name)
+		answers["/v0/sessions/device/"+id+"/active"] = test.active
+		answers["/v0/sessions/device/"+id] = test.history
+		list += fmt.Sprintf("  - {name: %q, device: %s, silent_after: 10m}\n", test.name, id)
+		if test.listed != "" {
+			listed = append(listed, fmt.Sprintf(`{"deviceid": %q, %s}`, id, test.listed))
+		}
+	}
+	complete := `"pagination": {"has_more": false}`
+	for name, test := range map[string]struct {
+		list http.HandlerFunc
+		up   string
+	}{
+		"listed":     {body(`{"result": [` + strings.Join(listed, ",") + `], ` + complete + `}`), "1"},
+		"not listed": {says(500, ""), "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			api := serveAPI(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/v0/devices" {
+					test.list(w, r)
+					return
+				}
+				answers[r.URL.Path](w, r)
+			}))
+			e := start(t, settings(api.url, "timeout: 10s", "device_metrics: true")+list)
+			scrape := e.scrape("/metrics")
+			scrape.expect(t, series{"rufus_devices_up": test.up})
+			for _, device := range devices {
+				session, health := maps.Clone(device.session), device.device
+				if test.up == "0" {
+					health = series{}
+					if device.name == "unbound" { // it cannot be told from a device without sessions
+						session = series{
+							"up": "1", "fetch_duration_seconds": "some", "active": "0",
+							`info{alias="",follows="device"}`: "1",
+						}
+					}
+				}
+				session["silent_after_seconds"] = "600"
+				if got := scrape.of(device.name); !maps.Equal(got, session) {
+					t.Errorf("%s: got %v\nwant %v", device.name, got, session)
+				}
+				if got := scrape.ofDevice(device.name); !maps.Equal(got, health) {
+					t.Errorf("%s: got %v\nwant %v", device.name, got, health)
+				}
+			}
+		})
+	}
+}
+
+// While the API asks to wait, nothing is sent, and every session says so.
+func TestSeriesWhileBackingOff(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		least  time.Duration // that is left to wait after two scrapes
+		most   time.Duration
+	}{
+		"429":                  {says(429, ""), time.Second, 30 * time.Second},
+		"429 with seconds":     {says(429, "", "Retry-After", "120"), 90 * time.Second, 120 * time.Second},
+		"429, absurd":          {says(429, "", "Retry-After", "99999999999999999999"), 4 * time.Minute, 5 * time.Minute},
+		"503 with Retry-After": {says(503, "", "Retry-After", "120"), 30 * time.Second, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			others := newGate(t) // opened when all ten requests are on their way
+			api := serveAPI(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				others.before(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if strings.HasSuffix(r.URL.Path, simulator.ID("5")) {
+						test.answer(w, r)
+						return
+					}
+					healthy(w, r)
+				})).ServeHTTP(w, r)
+			}))
+			list := settings(api.url, "timeout: 30s")
+			for i := range 10 {
+				list += fmt.Sprintf("  - {name: %q, token: %s}\n", fmt.Sprint(i), simulator.ID(fmt.Sprint(i)))
+			}
+			e := start(t, list)
+			go func() {
+				for range 10 {
+					<-others.arrived
+				}
+				others.open()
+			}()
+			scrape := e.scrape("/metrics")
+			for i := range 10 {
+				want := shows()
+				if i == 5 {
+					want = fails(rufus.RateLimited)
+				}
+				if got := scrape.of(fmt.Sprint(i)); !maps.Equal(got, want) {
+					t.Errorf("%d: got %v\nwant %v", i, got, want)
+				}
+			}
+			api.asked()
+			scrape = e.scrape("/metrics")
+			for i := range 10 {
+				want := without(fails(rufus.RateLimited), "fetch_duration_seconds")
+				if got := scrape.of(fmt.Sprint(i)); !maps.Equal(got, want) {
+					t.Errorf("while waiting, %d: got %v\nwant %v", i, got, want)
+				}
+			}
+			if requests, _ := api.asked(); len(requests) != 0 {
+				t.Errorf("asked while waiting: %v", requests)
+			}
+			var until float64
+			_, err := fmt.Sscan(scrape["rufus_api_backoff_until_timestamp_seconds"], &until)
+			left := time.Duration((until - float64(time.Now().Unix())) * float64(time.Second))
+			if err != nil || left < test.least || left > test.most+time.Second {
+				t.Errorf("waits for another %s (%v), want %s to %s", left, err, test.least, test.most)
+			}
+		})
+	}
+}
