@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,7 +15,7 @@ import (
 // startDemo serves a simulated race on loopback and returns what loads the configuration that watches it, over real
 // HTTP like any other.
 func startDemo(f flags, logger *slog.Logger) (load func() (*config.Config, error), stop func(), err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -25,8 +26,8 @@ func startDemo(f flags, logger *slog.Logger) (load func() (*config.Config, error
 	go func() { _ = race.Serve(listener) }() // ends with stop
 	for _, address := range *f.web.WebListenAddresses {
 		url := "http://" + reachable(address)
-		logger.Info("demo: a simulated race is on; open " + url + "/ in a browser")
-		logger.Info("demo: or type: curl -s " + url + f.telemetryPath + " | grep rufus_session_passings")
+		logger.Info("demo: a simulated race is on; open this page", "url", url+"/")
+		logger.Info("demo: or type this", "command", "curl -s "+url+f.telemetryPath+" | grep rufus_session_passings")
 	}
 	text := simulator.DemoConfig("http://" + listener.Addr().String() + "/v0")
 	return func() (*config.Config, error) { return config.Parse(text, "demo") }, func() { _ = race.Close() }, nil

@@ -33,9 +33,9 @@ func healthCheck(web *toolkit.FlagConfig) error {
 	}
 	status := 0
 	for _, scheme := range []string{"http", "https"} {
+		//nolint:noctx // bounded by the client
 		resp, err := client.Get(scheme + "://" + address + "/-/healthy")
-		var failed *url.Error
-		if errors.As(err, &failed) {
+		if failed, ok := errors.AsType[*url.Error](err); ok {
 			if wantsCertificate.Load() && !failed.Timeout() {
 				return nil
 			}

@@ -140,7 +140,7 @@ func run(args []string) int {
 		if cfg.API.Key.Reveal() == "" {
 			fmt.Fprintln(os.Stderr, "warning:", errNoKey)
 		}
-		fmt.Printf("%s is valid: %d sessions\n", f.configFile, len(cfg.Sessions))
+		_, _ = fmt.Fprintf(os.Stdout, "%s is valid: %d sessions\n", f.configFile, len(cfg.Sessions))
 		return exitStopped
 	}
 

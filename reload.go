@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -80,7 +81,7 @@ func (r *reloader) reload() (err error) {
 		if err != nil {
 			r.success.Set(0)
 			r.failure.Store(&err)
-			for _, line := range strings.Split(err.Error(), "\n") {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
 				r.logger.Error("configuration cannot be used", "err", line)
 			}
 			return
@@ -128,10 +129,9 @@ func filesOf(cfg *config.Config, err error) []string {
 	}
 }
 
-// use replaces the sessions. Connections, answers and a wait that the API asked for are kept while the API section
-// is the same.
+// use replaces the sessions. Connections and answers are kept while the API section is the same.
 func (r *reloader) use(cfg *config.Config) {
-	fetcher := (*collector.Fetcher)(nil)
+	var fetcher *collector.Fetcher
 	if r.cfg != nil && r.cfg.API.Equal(cfg.API) {
 		fetcher = r.sessions().Fetcher()
 	} else {
@@ -140,10 +140,18 @@ func (r *reloader) use(cfg *config.Config) {
 		}
 		fetcher, r.closing = r.newFetcher(cfg.API)
 	}
+	if host := cfg.API.URL.Hostname(); cfg.API.URL.Scheme == "http" && !loopback(host) {
+		r.logger.Warn("the API key and the tokens go over the network in clear: api.url is not https", "host", host)
+	}
 	came, went := changes(r.cfg, cfg)
 	r.logger.Info("configuration loaded", "sessions", len(cfg.Sessions), "came", came, "went", went)
 	r.current.Store(fetcher.Sessions(sessionsOf(cfg)))
 	r.cfg = cfg
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // newFetcher wires config → transport → client → fetcher.
@@ -259,11 +267,11 @@ func hash(sum io.Writer, path string) error {
 	if !info.Mode().IsRegular() {
 		return errors.New("not a regular file")
 	}
-	file, err := os.Open(path)
+	file, err := os.Open(path) //nolint:gosec // the paths are those of the configuration
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	_, err = io.Copy(sum, io.LimitReader(file, maxHashed))
 	return err
 }
