@@ -22,7 +22,7 @@ type pool struct {
 	queue    []task
 	running  int
 	until    time.Time // no request before this instant
-	cautious bool      // the API asked to wait, and no request since has shown that it no longer does
+	cautious bool      // the API asked to wait, and no request sent since then has come back with anything else
 	narrow   bool      // it was logged that not all requests fit
 }
 
@@ -95,7 +95,7 @@ func (p *pool) heed(sent time.Time, err error) {
 	}
 	if p.cautious && !sent.Before(p.until) {
 		p.cautious = false
-		p.logger.Info("the API answers again")
+		p.logger.Info("the wait that the API asked for is over")
 		for range min(len(p.queue), p.limit-p.running) {
 			p.running++
 			go p.work()
@@ -103,12 +103,21 @@ func (p *pool) heed(sent time.Time, err error) {
 	}
 }
 
-// tooNarrow says once that requests were not even sent before the deadline of who wanted them. The caller holds p.mu.
+// tooNarrow says once that requests were not even sent before the deadline of who wanted them. While a single one tries
+// that says nothing about the settings. The caller holds p.mu.
 func (p *pool) tooNarrow(unsent int) {
-	if !p.narrow {
+	if !p.narrow && !p.cautious {
 		p.narrow = true
 		p.logger.Warn("not all sessions can be asked before the scrape's deadline: raise the scrape timeout or "+
 			"api.max_concurrent_requests, or spread the sessions over more targets", "missed", unsent)
+	}
+}
+
+// hurry cuts a wait short to one try. Requests sent before still say nothing about whether the API goes on asking to
+// wait. The caller holds p.mu.
+func (p *pool) hurry() {
+	if now := p.now(); now.Before(p.until) {
+		p.until = now
 	}
 }
 

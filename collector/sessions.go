@@ -90,9 +90,9 @@ func (f *Fetcher) log(key any, what slog.Attr, err error, duration time.Duration
 	reason, before := rufus.ReasonOf(err), f.failing[key]
 	f.logger.LogAttrs(ctx, slog.LevelDebug, "fetched", what,
 		slog.String("reason", string(reason)), slog.Duration("duration", duration))
-	switch {
-	case reason == before:
-	case reason == "":
+	switch reason {
+	case before:
+	case "":
 		delete(f.failing, key)
 		f.logger.LogAttrs(ctx, slog.LevelInfo, "fetching works again", what)
 	default:
@@ -106,7 +106,7 @@ func (f *Fetcher) log(key any, what slog.Attr, err error, duration time.Duration
 func (f *Fetcher) Sessions(entries []Entry) *Sessions {
 	f.pool.mu.Lock()
 	defer f.pool.mu.Unlock()
-	f.pool.until = time.Time{}
+	f.pool.hurry()
 	f.pool.narrow = false
 	f.names = make(map[rufus.Target]string, len(entries))
 	for _, e := range entries {
