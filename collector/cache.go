@@ -26,7 +26,7 @@ type answer[V any] struct {
 type cache[K comparable, V any] struct {
 	pool  *pool
 	fetch func(context.Context, K) (V, error)
-	// keepFailures reuses failures like successes.
+	// keepFailures reuses failures like successes, and asks no second time after one.
 	keepFailures bool
 	// settled is told of every answer to a request, with pool.mu held.
 	settled func(K, answer[V])
@@ -88,7 +88,7 @@ func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration) 
 	for open > 0 {
 		select {
 		case w := <-ready:
-			if w.call.answer.err != nil && w.late && ctx.Err() == nil {
+			if w.call.answer.err != nil && w.late && !c.keepFailures && ctx.Err() == nil {
 				c.pool.mu.Lock()
 				waiting[w.index] = c.join(w.call.key, w.index, ready)
 				waiting[w.index].late = false // it is at most as old as the failure: asked once more is enough
