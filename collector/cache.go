@@ -183,6 +183,8 @@ func (t *call[K, V]) end(now time.Time, err error) {
 	t.answer = answer[V]{value: t.value, err: err, at: now, duration: now.Sub(t.sent)}
 	if err == nil || t.cache.keepFailures {
 		t.cache.latest[t.key] = t.answer
+	} else {
+		delete(t.cache.latest, t.key) // a success that is no longer true
 	}
 	t.cache.settled(t.key, t.answer)
 	t.finish()
