@@ -33,6 +33,7 @@ type cache[K comparable, V any] struct {
 
 	calls  map[K]*call[K, V]
 	latest map[K]answer[V]
+	missed map[K]bool // whose turn did not come before the deadline of the last who wanted them
 }
 
 // call is one request for a key, from the queue to its answer.
@@ -62,20 +63,21 @@ func newCache[K comparable, V any](p *pool, fetch func(context.Context, K) (V, e
 		settled: func(K, answer[V]) {},
 		calls:   make(map[K]*call[K, V]),
 		latest:  make(map[K]answer[V]),
+		missed:  make(map[K]bool),
 	}
 }
 
-// want returns an answer for each key, in their order, none older than maxAge. Requests start in random order, so
-// that over successive wants each key gets its turn when time is short. Keys not answered when ctx ends are Timeout.
+// want returns an answer for each key, in their order, none older than maxAge. Keys not answered when ctx ends are
+// Timeout.
 func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration) []answer[V] {
 	answers := make([]answer[V], len(keys))
 	waiting := make([]*waiter[K, V], len(keys))
-	ready := make(chan *waiter[K, V], 2*len(keys)) // each waits at most twice, so that nobody blocks on it
+	ready := make(chan *waiter[K, V], len(keys)) // each waits for one call at a time, so that nobody blocks on it
 	open := 0
 
 	c.pool.mu.Lock()
 	now := c.pool.now()
-	for _, i := range rand.Perm(len(keys)) {
+	for _, i := range c.order(keys) {
 		if latest, ok := c.latest[keys[i]]; ok && now.Sub(latest.at) < maxAge {
 			answers[i] = latest
 			continue
@@ -104,6 +106,22 @@ func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration) 
 		}
 	}
 	return answers
+}
+
+// order returns the indices of keys as they shall be asked, so that over successive wants each gets its turn when time
+// is short: first who missed the last, each part in random order. A fixed order, even one that goes round, would let
+// the deadline cut off the same ones again and again. The caller holds pool.mu.
+func (c *cache[K, V]) order(keys []K) []int {
+	order := make([]int, 0, len(keys))
+	var rest []int
+	for _, i := range rand.Perm(len(keys)) { //nolint:gosec // an order is no secret
+		if c.missed[keys[i]] {
+			order = append(order, i)
+		} else {
+			rest = append(rest, i)
+		}
+	}
+	return append(order, rest...)
 }
 
 // join waits for the call of key, and makes one if there is none. The caller holds pool.mu.
@@ -137,6 +155,9 @@ func (c *cache[K, V]) leave(ctx context.Context, waiting []*waiter[K, V], answer
 			continue
 		case shared.sent.IsZero():
 			unsent++
+			if !hungUp {
+				c.missed[shared.key] = true
+			}
 			answers[i].err = &rufus.Error{Reason: rufus.Timeout, Detail: "no request could be sent in time"}
 		default:
 			answers[i].err = &rufus.Error{Reason: rufus.Timeout, Detail: "no answer before the scrape's deadline"}
@@ -156,12 +177,13 @@ func (t *call[K, V]) remove(w *waiter[K, V]) {
 }
 
 // begin implements task. A call that nobody waits for keeps its place in the queue until its turn, for those who may
-// come: so the queue cannot outgrow the keys, and who missed one deadline is first at the next.
+// come: so the queue cannot outgrow the keys.
 func (t *call[K, V]) begin(now time.Time) bool {
 	if len(t.waiters) == 0 {
 		delete(t.cache.calls, t.key)
 		return false
 	}
+	delete(t.cache.missed, t.key)
 	t.sent = now
 	return true
 }
@@ -170,7 +192,8 @@ func (t *call[K, V]) begin(now time.Time) bool {
 func (t *call[K, V]) execute() (err error) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
-			t.cache.pool.logger.Error("panic while fetching", "type", fmt.Sprintf("%T", panicked), "stack", debug.Stack())
+			t.cache.pool.logger.Error("panic while fetching",
+				"type", fmt.Sprintf("%T", panicked), "stack", string(debug.Stack()))
 			err = &rufus.Error{Reason: rufus.InvalidResponse, Detail: "the answer could not be processed"}
 		}
 	}()

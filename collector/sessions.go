@@ -116,6 +116,7 @@ func (f *Fetcher) Sessions(entries []Entry) *Sessions {
 		_, configured := f.names[target]
 		return !configured
 	}
+	clear(f.states.missed)
 	maps.DeleteFunc(f.states.latest, func(t rufus.Target, _ answer[rufus.Session]) bool { return forgotten(t) })
 	maps.DeleteFunc(f.failing, func(key any, _ rufus.Reason) bool {
 		target, ok := key.(rufus.Target)
