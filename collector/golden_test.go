@@ -1,0 +1,477 @@
+package collector_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"rufus_exporter/collector"
+	"rufus_exporter/rufus"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
+
+// scene is a configuration and what the API says to it: what a scrape of it exposes is in testdata.
+type scene struct {
+	file    string // in testdata, without .prom
+	entries []collector.Entry
+	answers map[string]reply // by the name of the entry; "devices" is their list
+	devices bool             // whether device metrics are on
+}
+
+// at returns an instant of the race day.
+func at(hour, minute, second int, fraction time.Duration) rufus.Option[time.Time] {
+	return rufus.Some(time.Date(2026, 5, 10, hour, minute, second, int(fraction), time.UTC))
+}
+
+// labelled gives an entry labels, as pairs of name and value.
+func labelled(e collector.Entry, pairs ...string) collector.Entry {
+	e.Labels = map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		e.Labels[pairs[i]] = pairs[i+1]
+	}
+	return e
+}
+
+// silent gives an entry a limit.
+func silent(e collector.Entry, after time.Duration) collector.Entry {
+	e.SilentAfter = after
+	return e
+}
+
+const quick = 50 * time.Millisecond // how long most answers take
+
+func scenes(t *testing.T) []scene {
+	t.Helper()
+	running := rufus.Session{
+		Alias: "FINISH-10K", Active: true, Passings: rufus.Some[int64](31),
+		Created:  at(7, 8, 12, 0),
+		Duration: at(9, 8, 12, 0),
+		First:    at(8, 8, 18, 263*time.Millisecond),
+		Last:     at(9, 20, 25, 130*time.Millisecond),
+	}
+	closed := running
+	closed.Active = false
+	return []scene{
+		{
+			// Every kind of entry and state: labels of one are empty at the others, on either side of session.
+			file: "sessions",
+			entries: []collector.Entry{
+				labelled(silent(token("running"), 10*time.Minute), "race", "10k", "zone", "east"),
+				labelled(token("closed"), "race", "10k"),
+				labelled(silent(token("waiting"), 90*time.Second), "area", "start"),
+				device("followed"),
+				device("idle"),
+				device("unused"),
+				token("of another century"),
+			},
+			answers: map[string]reply{
+				"running": {after: quick, session: running},
+				"closed":  {after: 3 * quick, session: closed},
+				"waiting": {after: quick, session: rufus.Session{
+					Alias: "TURN-10K", Active: true, Passings: rufus.Some[int64](0), Created: at(7, 0, 0, 0),
+				}},
+				"followed": {after: 1500 * time.Millisecond, session: running},
+				"idle": {after: quick, session: rufus.Session{
+					Alias: "KIDS RUN", Passings: rufus.Some[int64](84), Created: at(6, 0, 0, 0),
+				}},
+				"unused": {after: quick},
+				"of another century": {after: quick, session: rufus.Session{
+					Active: true, Passings: rufus.Some[int64](1 << 53),
+					Created: rufus.Some(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)),
+					Last:    rufus.Some(time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)),
+				}},
+			},
+		}, {
+			// A session that cannot be read has no values, not those of before, and no zeros.
+			file: "reasons",
+			entries: []collector.Entry{
+				token("unauthorized"), token("not_found"), token("rate_limited"), token("server_error"),
+				token("unexpected_status"), token("timeout"), token("network"), token("invalid_response"),
+				labelled(silent(device("beyond the deadline"), 5*time.Minute), "race", "10k"),
+				token("well"),
+			},
+			answers: map[string]reply{
+				"unauthorized":        {after: quick, err: failure(rufus.Unauthorized)},
+				"not_found":           {after: quick, err: failure(rufus.NotFound)},
+				"rate_limited":        {after: quick, err: failure(rufus.RateLimited)},
+				"server_error":        {after: quick, err: failure(rufus.ServerError)},
+				"unexpected_status":   {after: quick, err: failure(rufus.UnexpectedStatus)},
+				"timeout":             {after: 5 * time.Second, err: failure(rufus.Timeout)},
+				"network":             {after: quick, err: failure(rufus.Network)},
+				"invalid_response":    {after: quick, err: failure(rufus.InvalidResponse)},
+				"beyond the deadline": {after: time.Minute, session: running},
+				"well":                {after: quick, session: running},
+			},
+		}, {
+			// The API asked to wait before this scrape: there was no request, and so no duration.
+			file:    "waiting",
+			entries: []collector.Entry{silent(token("finish"), 10*time.Minute), device("turn")},
+			answers: map[string]reply{"finish": {err: wait(time.Minute)}, "turn": {err: wait(time.Minute)}},
+		}, {
+			// With device metrics, of followed devices only. What is null is absent, what is not listed too.
+			file:    "devices",
+			devices: true,
+			entries: []collector.Entry{
+				labelled(device("full"), "race", "10k"), device("silent"), device("strange"), device("active but unlisted"),
+				device("mistyped"), device("failing"), token("token"),
+			},
+			answers: map[string]reply{
+				"full": {session: running}, "silent": {}, "strange": {session: closed}, "active but unlisted": {session: running},
+				"mistyped": {}, "failing": {err: failure(rufus.ServerError)}, "token": {session: closed},
+				"devices": {list: devices(t, true,
+					listed("full", `,"model":"CloudBox 5","firmware":"1.0.1","device_status":"ONLINE","battery_percentage":58,`+
+						`"charging":false,"last_telemetry_at":"2026-05-10T09:20:00.500Z","last_login":"2026-05-10T06:00:00Z"`),
+					listed("silent", `,"model":null,"battery_percentage":null,"charging":null,"last_telemetry_at":null`),
+					listed("strange", `,"model":"a\nb\"c\\","firmware":"\ud800","device_status":"`+strings.Repeat("s", 300)+
+						`","battery_percentage":0,"charging":true`),
+					listed("failing", `,"battery_percentage":100`),
+					listed("not followed", `,"battery_percentage":1`),
+				)},
+			},
+		}, {
+			file:    "devices_down",
+			devices: true,
+			entries: []collector.Entry{device("followed")},
+			answers: map[string]reply{"followed": {session: running}, "devices": {err: failure(rufus.Unauthorized)}},
+		}, {
+			// An alias is anything that somebody typed, or a broken answer had in it: the scrape stays valid.
+			file:    "aliases",
+			entries: tokens("empty", "latin-1", "newline", "quotes", "nul", "long", "emoji"),
+			answers: aliases(map[string]string{
+				"empty":   "",
+				"latin-1": "Z\xfcrich \xff\xfe\xfd Marathon",
+				"newline": "FINISH\r\n10K\n# TYPE x gauge\nrufus_session_up 7",
+				"quotes":  `FINISH "10K" \ {session="finish"} 1`,
+				"nul":     "FINISH\x0010K",
+				"long":    strings.Repeat("0123456789", 1000),
+				"emoji":   strings.Repeat("🏁", 10000),
+			}),
+		},
+	}
+}
+
+func aliases(of map[string]string) map[string]reply {
+	answers := map[string]reply{}
+	for name, alias := range of {
+		answers[name] = reply{session: rufus.Session{Alias: alias, Passings: rufus.Some[int64](1)}}
+	}
+	return answers
+}
+
+// stage returns the scene's sessions, before an API that answers as it says.
+func (s scene) stage() *collector.Sessions {
+	options := []func(*collector.Options){width(100)}
+	if s.devices {
+		options = append(options, deviceMetrics)
+	}
+	stand := newStand(func(r request) reply { return s.answers[r.name] }, options...)
+	sessions := stand.Sessions(s.entries)
+	if s.file == "waiting" {
+		stand.fetch(sessions, time.Second)
+	}
+	return sessions
+}
+
+// gatherer returns a registry that checks everything it can, with c in it.
+func gatherer(t *testing.T, c prometheus.Collector) prometheus.Gatherer {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(c); err != nil {
+		t.Fatal(err)
+	}
+	return registry
+}
+
+// scrape gathers from the sessions with a deadline after 9.5 s.
+func scrape(t *testing.T, sessions *collector.Sessions) []*dto.MetricFamily {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 9500*time.Millisecond)
+	defer cancel()
+	families, err := gatherer(t, sessions.Collector(ctx)).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families
+}
+
+func TestExposition(t *testing.T) {
+	for _, s := range scenes(t) {
+		t.Run(s.file, func(t *testing.T) {
+			inFakeTime(t, func(t *testing.T) { golden(t, s.file, text(t, scrape(t, s.stage()))) })
+		})
+	}
+}
+
+// text writes families in Prometheus' text format, and checks that they can be read again.
+func text(t *testing.T, families []*dto.MetricFamily) string {
+	t.Helper()
+	var b bytes.Buffer
+	for _, family := range families {
+		if _, err := expfmt.MetricFamilyToText(&b, family); err != nil {
+			t.Fatal(err)
+		}
+	}
+	written := b.String()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	if _, err := parser.TextToMetricFamilies(&b); err != nil {
+		t.Error("what is exposed cannot be parsed:", err)
+	}
+	return written
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", file+".prom")
+	got = strings.ReplaceAll(got, "\x00", "<NUL>") // else git takes the file for a binary one
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	for _, line := range gotLines {
+		if !slices.Contains(wantLines, line) {
+			t.Errorf("not in %s: %s", path, line)
+		}
+	}
+	for _, line := range wantLines {
+		if !slices.Contains(gotLines, line) {
+			t.Errorf("missing, in %s: %s", path, line)
+		}
+	}
+	if !t.Failed() && got != string(want) {
+		t.Errorf("%s has the same lines in another order; go test ./collector -update writes it anew", path)
+	}
+}
+
+// series returns the metrics that Collect sends, in their order, each as "name session".
+func series(c prometheus.Collector) []string {
+	metrics := make(chan prometheus.Metric, 1000)
+	c.Collect(metrics)
+	close(metrics)
+	var all []string
+	for m := range metrics {
+		var out dto.Metric
+		if err := m.Write(&out); err != nil {
+			all = append(all, err.Error())
+		}
+		session := ""
+		for _, label := range out.GetLabel() {
+			if label.GetName() == "session" {
+				session = label.GetValue()
+			}
+		}
+		all = append(all, fqName(m.Desc())+" "+session)
+	}
+	return all
+}
+
+// fqName returns the name in a description, which tells it in its text only.
+func fqName(d *prometheus.Desc) string {
+	_, rest, _ := strings.Cut(d.String(), `fqName: "`)
+	name, _, _ := strings.Cut(rest, `"`)
+	return name
+}
+
+func TestSeriesComeInTheOrderOfTheFile(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(func(r request) reply {
+			return reply{after: time.Duration(10-r.nth) * time.Second, session: counting(1)}
+		})
+		sessions := s.Sessions(append(tokens("z", "m", "a"), device("k")))
+		var want []string
+		for _, name := range []string{"z", "m", "a", "k"} {
+			for _, metric := range []string{"up", "fetch_duration_seconds", "info", "active", "passings"} {
+				want = append(want, "rufus_session_"+metric+" "+name)
+			}
+		}
+		equal(t, "series", series(sessions.Collector(t.Context())), want)
+	})
+}
+
+// Describe promises what Collect delivers, and nothing that no scene delivers. The pedantic registry of the other tests
+// checks the converse.
+func TestEveryDescribedMetricIsExposedSomewhere(t *testing.T) {
+	described, exposed := map[string]bool{}, map[string]bool{}
+	for _, s := range scenes(t) {
+		inFakeTime(t, func(t *testing.T) {
+			sessions := s.stage()
+			descs := make(chan *prometheus.Desc, 100)
+			sessions.Collector(t.Context()).Describe(descs)
+			close(descs)
+			for d := range descs {
+				described[fqName(d)] = true
+			}
+			for _, family := range scrape(t, sessions) {
+				exposed[family.GetName()] = true
+			}
+		})
+	}
+	equal(t, "metrics", described, exposed)
+	equal(t, "number of metrics", len(described), 18)
+}
+
+// Prometheus' linter has nothing to say.
+func TestLint(t *testing.T) {
+	for _, s := range scenes(t) {
+		inFakeTime(t, func(t *testing.T) {
+			problems, err := testutil.CollectAndLint(s.stage().Collector(t.Context()))
+			if err != nil || len(problems) > 0 {
+				t.Error(s.file, problems, err)
+			}
+		})
+	}
+}
+
+// Every HELP is a sentence: the first thing that one sees of a metric in Prometheus.
+func TestHelp(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		for _, s := range scenes(t) {
+			for _, family := range scrape(t, s.stage()) {
+				help := family.GetHelp()
+				if !strings.HasSuffix(help, ".") || strings.ToUpper(help[:1]) != help[:1] {
+					t.Errorf("%s: %q is not a sentence", family.GetName(), help)
+				}
+				if strings.HasSuffix(family.GetName(), "_timestamp") && !strings.Contains(help, "Unix seconds") {
+					t.Errorf("%s: %q does not say the unit", family.GetName(), help)
+				}
+			}
+		}
+	})
+}
+
+// A probe exposes the very series that a scrape of everything does: the union of the labels of all entries included.
+func TestAProbeExposesTheSameSeries(t *testing.T) {
+	for _, s := range scenes(t) {
+		t.Run(s.file, func(t *testing.T) {
+			inFakeTime(t, func(t *testing.T) {
+				all := strings.Split(text(t, scrape(t, s.stage())), "\n")
+				var probed []string
+				for _, entry := range s.entries {
+					one, ok := s.stage().Only(entry.Name)
+					if !ok {
+						t.Fatal(entry.Name, "is not configured")
+					}
+					probed = append(probed, strings.Split(text(t, scrape(t, one)), "\n")...)
+				}
+				slices.Sort(all)
+				slices.Sort(probed)
+				equal(t, "series", slices.Compact(probed), slices.Compact(all))
+			})
+		})
+	}
+}
+
+// A scrape that was given up delivers what it is given: every entry is there, and says timeout.
+func TestAScrapeWithoutTime(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(every(reply{after: time.Second, session: counting(1)}), deviceMetrics)
+		sessions := s.Sessions([]collector.Entry{token("start"), device("finish")})
+		ctx, cancel := context.WithDeadline(context.Background(), time.Now())
+		defer cancel()
+		scrape := s.fetchUntil(ctx, sessions)
+		equal(t, "outcomes", scrape.outcomes(), "start timeout, finish timeout")
+		equal(t, "devices up", scrape.DevicesUp, rufus.Some(false))
+	})
+}
+
+// What describes the exporter itself: after one request of each outcome, with one in flight and a wait.
+func TestExporter(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(every(reply{err: wait(90 * time.Second)}))
+		sessions := s.Sessions(tokens("start", "turn", "finish"))
+		exporter := collector.NewExporter(func() *collector.Sessions { return sessions })
+		golden(t, "exporter_new", text(t, exporterMetrics(t, exporter)))
+
+		outcomes := []error{nil, fmt.Errorf("wrapped: %w", failure(rufus.ServerError))}
+		for _, reason := range rufus.Reasons() {
+			outcomes = append(outcomes, failure(reason))
+		}
+		for i, outcome := range outcomes {
+			done := exporter.Observe()
+			time.Sleep(time.Duration(i) * 30 * time.Millisecond)
+			done(outcome)
+		}
+		exporter.Observe()
+		s.fetch(sessions, time.Second)
+		golden(t, "exporter", text(t, exporterMetrics(t, exporter)))
+
+		time.Sleep(90 * time.Second)
+		for _, family := range exporterMetrics(t, exporter) {
+			if family.GetName() == "rufus_api_backoff_until_timestamp_seconds" {
+				t.Error("the end of a wait is exposed after it")
+			}
+		}
+
+		problems, err := testutil.CollectAndLint(exporter)
+		if err != nil || len(problems) > 0 {
+			t.Error(problems, err)
+		}
+	})
+}
+
+// The histogram has native buckets beside the classic ones.
+func TestNativeHistogram(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(every(reply{}))
+		sessions := s.Sessions(tokens("finish"))
+		exporter := collector.NewExporter(func() *collector.Sessions { return sessions })
+		done := exporter.Observe()
+		time.Sleep(100 * time.Millisecond)
+		done(nil)
+		for _, family := range exporterMetrics(t, exporter) {
+			if family.GetName() != "rufus_api_request_duration_seconds" {
+				continue
+			}
+			histogram := family.GetMetric()[0].GetHistogram()
+			equal(t, "native spans", len(histogram.GetPositiveSpan()), 1)
+			equal(t, "classic buckets", len(histogram.GetBucket()), 9)
+			equal(t, "sum", histogram.GetSampleSum(), .1)
+			return
+		}
+		t.Error("there is no histogram")
+	})
+}
+
+func exporterMetrics(t *testing.T, e *collector.Exporter) []*dto.MetricFamily {
+	t.Helper()
+	families, err := gatherer(t, e).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families
+}
+
+func TestPrintable(t *testing.T) {
+	for given, want := range map[string]string{
+		"":                             "",
+		"FINISH-10K":                   "FINISH-10K",
+		"a\xffb":                       "a\ufffdb",
+		"\xf0\x9f\x8f":                 "\ufffd", // an emoji cut off
+		strings.Repeat("a", 200):       strings.Repeat("a", 200),
+		strings.Repeat("a", 201):       strings.Repeat("a", 200),
+		strings.Repeat("🏁", 200) + "x": strings.Repeat("🏁", 200),
+		strings.Repeat("é", 1000):      strings.Repeat("é", 200),
+	} {
+		equal(t, fmt.Sprintf("%.20q", given), collector.Printable(given), want)
+	}
+}

@@ -1,0 +1,154 @@
+package collector_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rufus_exporter/collector"
+	"rufus_exporter/rufus"
+)
+
+func TestAnswersOfUnchangedEntriesSurviveAReload(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(func(r request) reply { return reply{session: counting(int64(r.of))} }, minInterval(time.Minute))
+		s.fetch(s.Sessions(tokens("start", "turn", "finish")), time.Second)
+
+		renamed := token("finish")
+		renamed.Name, renamed.Labels = "finish-10k", map[string]string{"race": "city-run"}
+		sessions := s.Sessions([]collector.Entry{renamed, token("start"), token("new")})
+		s.sent()
+		equal(t, "outcomes", s.fetch(sessions, time.Second).outcomes(), "finish-10k 1, start 1, new 1")
+		equal(t, "requests", s.sent(), []string{"0s new"})
+
+		// What was removed is forgotten: when it comes back, it is asked for again.
+		sessions = s.Sessions(tokens("turn", "start"))
+		equal(t, "outcomes", s.fetch(sessions, time.Second).outcomes(), "turn 2, start 1")
+	})
+}
+
+// A scrape keeps the entries that it began with, whatever is reloaded meanwhile. What it learns of an entry that was
+// removed stays with it.
+func TestAReloadDuringAScrape(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(func(r request) reply {
+			return reply{after: 2 * time.Second, session: counting(int64(r.of))}
+		}, minInterval(time.Minute))
+		old := s.Sessions(tokens("kept", "removed"))
+		scrape := s.start(old, 10*time.Second)
+		time.Sleep(time.Second)
+		s.Sessions(tokens("kept"))
+		equal(t, "outcomes", (<-scrape).outcomes(), "kept 1, removed 1")
+
+		back := s.Sessions(tokens("kept", "removed"))
+		equal(t, "outcomes", s.fetch(back, 10*time.Second).outcomes(), "kept 1, removed 2")
+	})
+}
+
+// Requests in flight before and after a reload share the one limit.
+func TestAReloadKeepsTheLimit(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(every(reply{after: time.Second, session: counting(1)}), width(2))
+		before := s.start(s.Sessions(tokens("a", "b", "c", "d")), 10*time.Second)
+		after := s.start(s.Sessions(tokens("c", "d", "e", "f")), 10*time.Second)
+		equal(t, "outcomes", (<-before).outcomes(), "a 1, b 1, c 1, d 1")
+		equal(t, "outcomes", (<-after).outcomes(), "c 1, d 1, e 1, f 1")
+		equal(t, "most in flight", s.peak, 2)
+		equal(t, "requests", len(s.sent()), 6)
+	})
+}
+
+// The log says when an entry begins to fail, changes its reason and recovers, and no more than that.
+func TestTheLogHasWhatChanges(t *testing.T) {
+	failing := func(reason string) []string {
+		return []string{`level=WARN msg="fetching fails" session=finish err="` + reason + `: as the test said"`}
+	}
+	works := []string{`level=INFO msg="fetching works again" session=finish`}
+	inFakeTime(t, func(t *testing.T) {
+		var answer reply
+		s := newStand(func(r request) reply {
+			if r.name == "good" {
+				return reply{session: counting(1)}
+			}
+			return answer
+		})
+		sessions := s.Sessions(tokens("good", "finish"))
+		for _, step := range []struct {
+			what   string
+			answer reply
+			log    []string
+		}{
+			{"works from the start", reply{session: counting(1)}, []string{}},
+			{"begins to fail", reply{err: failure(rufus.NotFound)}, failing("not_found")},
+			{"still fails", reply{err: failure(rufus.NotFound)}, []string{}},
+			{"fails otherwise", reply{err: failure(rufus.Network)}, failing("network")},
+			{"recovers", reply{session: counting(1)}, works},
+			{"still works", reply{session: counting(1)}, []string{}},
+			{"fails again", reply{err: failure(rufus.Network)}, failing("network")},
+		} {
+			answer = step.answer
+			s.fetch(sessions, time.Second)
+			equal(t, step.what, s.log.lines(), step.log)
+		}
+
+		// A reload forgets what was logged of removed entries alone.
+		s.fetch(s.Sessions(tokens("finish")), time.Second)
+		equal(t, "an entry that stayed", s.log.lines(), []string{})
+		s.Sessions(tokens("good"))
+		s.fetch(s.Sessions(tokens("finish")), time.Second)
+		equal(t, "an entry that went and came", s.log.lines(), failing("network"))
+	})
+}
+
+func TestEveryAnswerIsLoggedAtDebug(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(func(r request) reply {
+			if r.of > 1 {
+				return reply{after: time.Second, err: failure(rufus.Timeout)}
+			}
+			return reply{after: 50 * time.Millisecond, session: counting(1)}
+		}, deviceMetrics)
+		s.level.Set(slog.LevelDebug)
+		sessions := s.Sessions([]collector.Entry{device("finish")})
+		s.fetch(sessions, time.Second)
+		time.Sleep(time.Minute)
+		s.fetch(sessions, 10*time.Second)
+		log := strings.Join(s.log.lines(), "\n")
+		for _, line := range []string{
+			`level=DEBUG msg=fetched session=finish reason="" duration=50ms`,
+			`level=DEBUG msg=fetched session=finish reason=timeout duration=1s`,
+			`level=DEBUG msg=fetched list=devices reason="" duration=50ms`,
+			`level=DEBUG msg=fetched list=devices reason=timeout duration=1s`,
+			`level=WARN msg="fetching fails" list=devices err="timeout: as the test said"`,
+		} {
+			if strings.Count(log+"\n", line+"\n") != 1 {
+				t.Errorf("not once in the log:\n%s\nin:\n%s", line, log)
+			}
+		}
+		if strings.Contains(log, secretPrefix) {
+			t.Error("the log holds a secret:\n", log)
+		}
+	})
+}
+
+// Nothing is remembered of a request that its client cancelled before it was sent, whatever is reloaded meanwhile.
+func TestNothingStaysOfAnAbandonedQueue(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(every(reply{after: 3 * time.Second, session: counting(1)}), width(1))
+		busy := s.start(s.Sessions(tokens("busy")), 10*time.Second)
+		sessions := s.Sessions(tokens("a", "b", "c"))
+		for range 10 {
+			ctx, hangUp := context.WithCancel(context.Background())
+			go s.fetchUntil(ctx, sessions)
+			synctest.Wait()
+			hangUp()
+		}
+		<-busy
+		time.Sleep(time.Minute)
+		equal(t, "requests", s.sent(), []string{"0s busy"})
+		equal(t, "log", s.log.lines(), []string{})
+	})
+}
