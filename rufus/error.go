@@ -7,11 +7,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -96,7 +96,7 @@ func statusError(resp *http.Response, now time.Time) error {
 // the header is absent or nonsense. A date counts from the answer's own Date where there is one, so that a wrong
 // clock on this machine does no harm.
 func retryAfter(h http.Header, now time.Time) (wait time.Duration, ok bool) {
-	value := h.Get("Retry-After")
+	value := strings.TrimSpace(h.Get("Retry-After")) // HTTP/2 leaves blanks where they are
 	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
 		return max(time.Duration(min(seconds, 1<<32))*time.Second, waitAtLeast), true
 	}
@@ -116,9 +116,9 @@ func retryAfter(h http.Header, now time.Time) (wait time.Duration, ok bool) {
 func transportError(ctx context.Context, err error) error {
 	var (
 		dns     *net.DNSError
+		op      *net.OpError
 		cert    *tls.CertificateVerificationError
 		record  tls.RecordHeaderError
-		alert   tls.AlertError
 		errno   syscall.Errno
 		corrupt flate.CorruptInputError
 		network = func(detail string) error { return &Error{Reason: Network, Detail: detail} }
@@ -134,8 +134,8 @@ func transportError(ctx context.Context, err error) error {
 		return network("the API's TLS certificate " + certificateDetail(cert.Err))
 	case errors.As(err, &record):
 		return network("the API does not speak TLS on this port")
-	case errors.As(err, &alert):
-		return network("the TLS handshake failed: " + alert.Error())
+	case errors.As(err, &op) && op.Op == "remote error": // an alert of TLS; its type is private, its texts are fixed
+		return network("the API broke off with " + op.Err.Error())
 	case isTimeout(err):
 		return &Error{Reason: Timeout, Detail: detailTimedOut}
 	case errors.As(err, &errno):
@@ -145,7 +145,7 @@ func transportError(ctx context.Context, err error) error {
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
 		return invalid("the answer is not the gzip it says it is")
 	default:
-		return network(fmt.Sprintf("the connection broke or the answer is not HTTP (%T)", err))
+		return network("the connection broke or the answer is not HTTP")
 	}
 }
 
