@@ -21,8 +21,13 @@ type TransportOptions struct {
 //
 // HTTP/1.1 connections in use go down with their request; idle ones are probed by TCP, fast enough to be gone
 // before a scrape 15 s later. An HTTP/2 connection carries all requests and survives each of them, for hundreds
-// of timed-out requests if nobody looks: it is pinged after half a Timeout of silence and closed after another half
-// without an answer.
+// of timed-out requests if nobody looks: it is pinged after a quarter of a Timeout without a byte from the other side
+// and closed after another half without an answer. So it is gone before the first request that it lost has used up
+// its time, and whatever is asked next, in the same scrape, gets a new one.
+//
+// Where an API allows fewer requests at a time on an HTTP/2 connection than are wanted (most allow 100 or more),
+// net/http opens further connections, beyond MaxConns. Its setting against that, StrictMaxConcurrentRequests, has
+// requests wait for each other for ever in Go 1.26, so it stays off.
 func NewTransport(o TransportOptions) *http.Transport {
 	dialer := net.Dialer{
 		Timeout:         o.Timeout,
@@ -48,6 +53,10 @@ func NewTransport(o TransportOptions) *http.Transport {
 		IdleConnTimeout:        2 * time.Minute,
 		MaxResponseHeaderBytes: 64 << 10,
 		Protocols:              protocols,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: o.Timeout / 2, PingTimeout: o.Timeout / 2},
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout:           o.Timeout / 4,
+			PingTimeout:               o.Timeout / 2,
+			MaxReceiveBufferPerStream: 256 << 10, // of an endless body, no more is buffered; the default is 4 MiB
+		},
 	}
 }
