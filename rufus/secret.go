@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"unique"
 )
 
@@ -23,7 +22,7 @@ func NewSecret(value string) Secret {
 	if value == "" {
 		return Secret{}
 	}
-	return Secret{handle: unique.Make(strings.Clone(value))}
+	return Secret{handle: unique.Make(value)}
 }
 
 // Reveal returns the value itself, "" for the zero Secret. Its result must reach nothing but a request to the API
