@@ -1,20 +1,26 @@
 package rufus
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 )
 
-// maxBody bounds what is read of an answer, after decompression.
-const maxBody = 1 << 20
+// maxBody bounds what is read of an answer, after decompression. Nearly all are a few hundred bytes and fit a buffer
+// that is used again.
+const (
+	maxBody   = 1 << 20
+	smallBody = 8 << 10
+)
 
 // Options say how to reach the API.
 type Options struct {
-	URL       *url.URL          // base URL, such as https://api.runonrufus.com/v0 (documented)
+	URL       *url.URL          // scheme, host and path, such as https://api.runonrufus.com/v0 (documented)
 	Key       Secret            // a READ key is enough (documented)
 	KeyHeader string            // "api_key" or "x-api-key" (both documented)
 	UserAgent string            // says who asks
@@ -28,16 +34,18 @@ type Options struct {
 // Client asks the API. It only ever sends GET, follows no redirect, keeps no state but its connections, and may be
 // used by many goroutines at once.
 type Client struct {
-	base      string
+	request   func(ctx context.Context, path, values string) *http.Request // knows the key; fmt looks into no function
 	key       Secret
-	header    http.Header
 	timeout   time.Duration
 	transport http.RoundTripper
 	observe   func() func(error)
+	buffers   sync.Pool // of *bytes.Buffer with room for smallBody
 }
 
 // NewClient returns a client; o must be complete, Observe apart.
 func NewClient(o Options) *Client {
+	base := *o.URL
+	base.Path = strings.TrimSuffix(base.Path, "/")
 	header := http.Header{}
 	header.Set(o.KeyHeader, o.Key.Reveal())
 	header.Set("User-Agent", o.UserAgent)
@@ -46,31 +54,41 @@ func NewClient(o Options) *Client {
 	if observe == nil {
 		observe = func() func(error) { return func(error) {} }
 	}
+	common := &http.Request{Method: http.MethodGet, Header: header}
+	request := func(ctx context.Context, path, values string) *http.Request {
+		target := base
+		target.Path += path
+		target.RawQuery = values
+		req := common.WithContext(ctx) // a copy; they share the header, which round trippers must not change
+		req.URL = &target
+		return req
+	}
 	return &Client{
-		base:      strings.TrimSuffix(o.URL.String(), "/"),
+		request:   request,
 		key:       o.Key,
-		header:    header,
 		timeout:   o.Timeout,
 		transport: o.Transport,
 		observe:   observe,
 	}
 }
 
-// get asks for path and hands the body of a 200 to read, or nil for a 404, which only the caller can tell a failure
-// from a state; read's error passes through. It uses the round tripper itself: an http.Client would follow
-// redirects, sending the key to whatever host they name, and put the URL into its errors.
-func (c *Client) get(ctx context.Context, path string, read func(body []byte) error) (err error) {
+// query is one call of the API.
+type query struct {
+	path    string
+	values  string                  // after the question mark
+	missing error                   // what a 404 means: nil where it is a state, not a failure
+	read    func(body []byte) error // of a 200; its error passes through, and the body is gone when it returns
+}
+
+// get asks q. It uses the round tripper itself: an http.Client would follow redirects, sending the key to whatever
+// host they name, and put the URL into its errors.
+func (c *Client) get(ctx context.Context, q query) (err error) {
 	done := c.observe()
 	defer func() { done(err) }()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, http.NoBody)
-	if err != nil {
-		return &Error{Reason: Network, Detail: "the API's URL is not valid"}
-	}
-	req.Header = c.header
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := c.transport.RoundTrip(c.request(ctx, q.path, q.values))
 	if err != nil {
 		return transportError(ctx, err)
 	}
@@ -83,16 +101,39 @@ func (c *Client) get(ctx context.Context, path string, read func(body []byte) er
 			_, _ = io.CopyN(io.Discard, resp.Body, maxBody)
 		}
 		if resp.StatusCode == http.StatusNotFound {
-			return read(nil)
+			return q.missing
 		}
 		return statusError(resp, time.Now())
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	if err != nil {
+	body, ok := c.buffers.Get().(*bytes.Buffer)
+	if !ok {
+		body = new(bytes.Buffer)
+	}
+	small, err := readAll(body, resp.Body)
+	if small {
+		defer c.buffers.Put(body)
+	}
+	switch {
+	case err != nil:
 		return transportError(ctx, err)
-	}
-	if len(body) > maxBody {
+	case body.Len() > maxBody:
 		return invalid("the answer is larger than 1 MiB")
+	default:
+		return q.read(body.Bytes())
 	}
-	return read(body)
+}
+
+// readAll reads from into body, up to one byte more than maxBody. What is not small gets the greatest size at once: a
+// buffer that doubles would take four times as much.
+func readAll(body *bytes.Buffer, from io.Reader) (small bool, err error) {
+	body.Reset()
+	limited := &io.LimitedReader{R: from}
+	for _, limit := range []int{smallBody, maxBody + 1} {
+		limited.N = int64(limit - body.Len())
+		body.Grow(limit - body.Len() + bytes.MinRead)
+		if _, err = body.ReadFrom(limited); err != nil || limited.N > 0 {
+			return limit == smallBody, err
+		}
+	}
+	return false, nil
 }

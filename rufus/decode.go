@@ -3,131 +3,169 @@ package rufus
 import (
 	"bytes"
 	"encoding/json"
-	"math"
+	"strconv"
+	"strings"
 	"time"
 )
 
-// answer is the part of a successful answer that is used. Which generation of the documentation the live server
-// follows is unknown, so both shapes are read: {"result": …} and {"body": {"result": …}}, with the result an array
-// or a single object.
-type answer[T comparable] struct {
-	result     []T
-	pagination pagination
+// decode reads the body of a successful answer. Which generation of the documentation the live server follows is
+// unknown, so both shapes are read: {"result": …} and {"body": {"result": …}}, with the result an array or a single
+// object. A missing, null or empty result gives none; what cannot be read gives an *Error with InvalidResponse.
+func decode[T any](body []byte) ([]T, pagination, error) {
+	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
+		return nil, pagination{}, invalid("the answer is not a JSON object")
+	}
+	// An array is the usual shape and is read in one go, without a method that would have its bytes scanned thrice.
+	var array answer[T, []T]
+	if json.Unmarshal(body, &array) == nil {
+		inner := array.inner()
+		return inner.Result, inner.Pagination, nil
+	}
+	var object answer[T, single[T]]
+	if json.Unmarshal(body, &object) == nil {
+		inner := object.inner()
+		return inner.Result, inner.Pagination, nil
+	}
+	return nil, pagination{}, invalid("the answer is not the JSON that is documented")
 }
 
-// pagination accompanies lists in pages (documented). What is missing is nil.
-type pagination struct {
-	Total   *int  `json:"total"`
-	HasMore *bool `json:"has_more"`
+// answer is the part of an answer that is used, with and without the envelope.
+type answer[T any, R ~[]T] struct {
+	content[T, R]
+	Body *content[T, R] `json:"body"`
 }
 
-// decode reads a body. A missing, null or empty result gives an empty one, and so does nil, for a 404; what cannot
-// be read gives an *Error with InvalidResponse.
-func decode[T comparable](body []byte) (answer[T], error) {
-	if body == nil {
-		return answer[T]{}, nil
-	}
-	type content struct {
-		Result     oneOrMany[T] `json:"result"`
-		Pagination pagination   `json:"pagination"`
-	}
-	var outer struct {
-		content
-		Body *content `json:"body"`
-	}
-	if first := bytes.TrimLeft(body, " \t\r\n"); len(first) == 0 || first[0] != '{' {
-		return answer[T]{}, invalid("the answer is not a JSON object")
-	}
-	if err := json.Unmarshal(body, &outer); err != nil {
-		return answer[T]{}, invalid("the answer is not the JSON that is documented")
-	}
-	inner := &outer.content
-	if len(inner.Result) == 0 && outer.Body != nil {
-		inner = outer.Body
-	}
-	return answer[T]{result: inner.Result, pagination: inner.Pagination}, nil
+type content[T any, R ~[]T] struct {
+	Result     R          `json:"result"`
+	Pagination pagination `json:"pagination"`
 }
 
-// oneOrMany is a JSON array of T, or a single T, or null. An object without any known member counts as nothing.
-type oneOrMany[T comparable] []T
+func (a *answer[T, R]) inner() *content[T, R] {
+	if len(a.Result) == 0 && a.Body != nil {
+		return a.Body
+	}
+	return &a.content
+}
+
+// single is a result that is not in an array: one T, or none for null and {}.
+type single[T any] []T
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (m *oneOrMany[T]) UnmarshalJSON(data []byte) error {
-	if data[0] == '[' {
-		return json.Unmarshal(data, (*[]T)(m))
+func (s *single[T]) UnmarshalJSON(data []byte) error {
+	*s = nil
+	if string(data) == "null" || len(bytes.Trim(data, "{} \t\r\n")) == 0 {
+		return nil
 	}
-	var one, nothing T
-	if err := json.Unmarshal(data, &one); err != nil || one == nothing {
+	var one T
+	if err := json.Unmarshal(data, &one); err != nil {
 		return err
 	}
-	*m = oneOrMany[T]{one}
+	*s = single[T]{one}
 	return nil
 }
 
-// sessionRecord is a session as the API writes it. Token, Active and Passings are what the exporter is for: of the
-// wrong type, they make the answer invalid. The rest is optional and never does.
+// pagination accompanies lists in pages (documented).
+type pagination struct {
+	Total   maybeNumber `json:"total"`
+	HasMore maybeBool   `json:"has_more"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler. It never fails: an answer whose pagination is something else is one
+// without.
+func (p *pagination) UnmarshalJSON(data []byte) error {
+	type plain pagination
+	var value plain
+	_ = json.Unmarshal(data, &value)
+	*p = pagination(value)
+	return nil
+}
+
+// sessionRecord is a session as the API writes it.
 type sessionRecord struct {
-	Token    string       `json:"token_session"`
+	Token    text         `json:"token_session"`
 	Alias    text         `json:"alias"`
-	Active   *bool        `json:"active"`
-	Passings *float64     `json:"passings"`
+	Active   maybeBool    `json:"active"`
+	Passings maybeNumber  `json:"passings"`
 	Created  maybeInstant `json:"creation_date"`
 	Duration maybeInstant `json:"duration"`
 	First    maybeInstant `json:"first"`
 	Last     maybeInstant `json:"last"`
 }
 
-// validate returns an *Error with InvalidResponse unless the record says whether it is active and how many passings
-// it has, as a whole number that a float64 holds exactly.
-func (r *sessionRecord) validate() error {
-	switch {
-	case r.Active == nil:
-		return invalid("active is missing")
-	case r.Passings == nil:
-		return invalid("passings is missing")
-	case *r.Passings < 0, *r.Passings > 1<<53, *r.Passings != math.Trunc(*r.Passings):
-		return invalid("passings is not a count")
-	}
-	return nil
-}
-
 // supersedes says whether r describes its device better than other does: active before closed, then newer.
 func (r *sessionRecord) supersedes(other *sessionRecord) bool {
-	if *r.Active != *other.Active {
-		return *r.Active
+	if r.Active.value != other.Active.value {
+		return r.Active.value
 	}
 	return r.Created.value.After(other.Created.value)
 }
 
-// text is an optional JSON string: anything else is empty.
-type text struct{ value string }
+// The types of single values never fail to decode: what is null, or of another type than documented, is absent, and
+// whether it may be is decided by who needs it. Each forgets its former value, for JSON may repeat a key.
 
-// UnmarshalJSON implements json.Unmarshaler. It never fails.
+// text is a string, "" when absent. It is valid UTF-8.
+type text string
+
+// UnmarshalJSON implements json.Unmarshaler.
 func (t *text) UnmarshalJSON(data []byte) error {
-	if data[0] == '"' {
-		return json.Unmarshal(data, &t.value)
+	*t = text(strings.ToValidUTF8(string(unquote(data)), "\uFFFD"))
+	return nil
+}
+
+// maybeBool is a boolean.
+type maybeBool struct{ Option[bool] }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *maybeBool) UnmarshalJSON(data []byte) error {
+	switch string(data) {
+	case "true":
+		b.Option = Some(true)
+	case "false":
+		b.Option = Some(false)
+	default:
+		b.Option = Option[bool]{}
 	}
 	return nil
 }
 
-// maybeInstant is an optional RFC 3339 date-time. Null, "", a number, a date without a zone or an impossible one
-// would have to be guessed at: they are absent.
-type maybeInstant struct{ value time.Time }
+// maybeNumber is a number that fits a float64.
+type maybeNumber struct{ Option[float64] }
 
-// UnmarshalJSON implements json.Unmarshaler. It never fails.
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *maybeNumber) UnmarshalJSON(data []byte) error {
+	n.Option = Option[float64]{}
+	if value, err := strconv.ParseFloat(string(data), 64); err == nil {
+		n.Option = Some(value)
+	}
+	return nil
+}
+
+// maybeInstant is an RFC 3339 date-time. A number, a date without a zone or an impossible one would have to be
+// guessed at. Year 1, in whatever zone, is how some servers write "none".
+type maybeInstant struct{ Option[time.Time] }
+
+// UnmarshalJSON implements json.Unmarshaler.
 func (i *maybeInstant) UnmarshalJSON(data []byte) error {
-	if value, err := time.Parse(time.RFC3339Nano, string(bytes.Trim(data, `"`))); err == nil {
-		i.value = value
+	i.Option = Option[time.Time]{}
+	var at time.Time
+	if at.UnmarshalText(unquote(data)) == nil && at.Year() > 1 {
+		i.Option = Some(at)
 	}
 	return nil
 }
 
-// option returns the instant. The zero time of Go, 0001-01-01, is how some servers write "none".
-func (i maybeInstant) option() Option[time.Time] {
-	if i.value.IsZero() {
-		return Option[time.Time]{}
+// unquote returns what the JSON string data says, and nothing for JSON of another type. Only escapes cost an
+// allocation.
+func unquote(data []byte) []byte {
+	if data[0] != '"' {
+		return nil
 	}
-	return Some(i.value)
+	if bytes.IndexByte(data, '\\') < 0 {
+		return data[1 : len(data)-1]
+	}
+	var s string
+	_ = json.Unmarshal(data, &s) // data is a valid string already
+	return []byte(s)
 }
 
 func invalid(detail string) error { return &Error{Reason: InvalidResponse, Detail: detail} }

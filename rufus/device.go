@@ -2,7 +2,6 @@ package rufus
 
 import (
 	"context"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -23,15 +22,17 @@ type DeviceHealth struct {
 // DeviceList is the account's devices. A device that a complete list does not contain does not exist or is bound to
 // another account.
 type DeviceList struct {
-	devices  map[string]DeviceHealth
+	devices  map[Secret]DeviceHealth // by id in upper case
 	Complete bool
 }
 
 // Health returns what the list says of the device with that id, whose case does not matter.
 func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
-	health, listed = l.devices[strings.ToUpper(id.Reveal())]
+	health, listed = l.devices[upper(id.Reveal())]
 	return health, listed
 }
+
+func upper(id string) Secret { return NewSecret(strings.ToUpper(id)) }
 
 // A page of 1000 devices stays below maxBody at a kilobyte each. maxPages bounds a server that never ends.
 const (
@@ -41,34 +42,42 @@ const (
 
 // Devices asks for all devices of the account, page after page: GET /devices (documented, pages count from 1).
 // Errors are as for Session; a list that failed half-way is none.
+//
+// The list is complete when the API says that there are no more pages, the pages had as many different devices as it
+// counts (where it does), and each had an id. It ends, incomplete, where a page brings nothing new.
 func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
-	list := DeviceList{devices: make(map[string]DeviceHealth)}
+	list := DeviceList{devices: make(map[Secret]DeviceHealth)}
+	nameless := false
 	for page := 1; page <= maxPages; page++ {
+		known := len(list.devices)
 		var pages pagination
-		path := "/devices?page=" + strconv.Itoa(page) + "&limit=" + strconv.Itoa(devicesPerPage)
-		err := c.get(ctx, path, func(body []byte) error {
-			if body == nil {
-				return &Error{Reason: NotFound, Detail: "the API has no list of devices"}
-			}
-			answer, err := decode[deviceRecord](body)
-			if err != nil {
+		err := c.get(ctx, query{
+			path:    "/devices",
+			values:  "page=" + strconv.Itoa(page) + "&limit=" + strconv.Itoa(devicesPerPage),
+			missing: &Error{Reason: NotFound, Detail: "the API has no list of devices"},
+			read: func(body []byte) error {
+				records, pagination, err := decode[deviceRecord](body)
+				pages = pagination
+				for i := range records {
+					if records[i].ID == "" {
+						nameless = true
+						continue
+					}
+					list.devices[upper(string(records[i].ID))] = c.health(&records[i])
+				}
 				return err
-			}
-			pages = answer.pagination
-			for _, d := range answer.result {
-				list.devices[strings.ToUpper(d.ID)] = d.health()
-			}
-			return nil
+			},
 		})
 		if err != nil {
 			return DeviceList{}, err
 		}
-		if pages.HasMore == nil {
-			return list, nil
+		more, said := pages.HasMore.Get()
+		if said && !more {
+			total, counted := pages.Total.Get()
+			list.Complete = !nameless && (!counted || float64(len(list.devices)) >= total)
 		}
-		if !*pages.HasMore {
-			list.Complete = pages.Total == nil || len(list.devices) >= *pages.Total
-			return list, nil
+		if !more || len(list.devices) == known {
+			break
 		}
 	}
 	return list, nil
@@ -76,7 +85,7 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 
 // deviceRecord is a device as the API writes it.
 type deviceRecord struct {
-	ID        string       `json:"deviceid"`
+	ID        text         `json:"deviceid"`
 	Model     text         `json:"model"`
 	Firmware  text         `json:"firmware"`
 	Status    text         `json:"device_status"`
@@ -86,38 +95,18 @@ type deviceRecord struct {
 	Login     maybeInstant `json:"last_login"`
 }
 
-func (d deviceRecord) health() DeviceHealth {
+// health turns a record into a DeviceHealth, whose texts become labels: none carries the id or the key.
+func (c *Client) health(r *deviceRecord) DeviceHealth {
 	health := DeviceHealth{
-		Model:         d.Model.value,
-		Firmware:      d.Firmware.value,
-		Status:        d.Status.value,
-		Charging:      d.Charging.Option,
-		LastTelemetry: d.Telemetry.option(),
-		LastLogin:     d.Login.option(),
+		Model:         c.redact(r.Model, r.ID),
+		Firmware:      c.redact(r.Firmware, r.ID),
+		Status:        c.redact(r.Status, r.ID),
+		Charging:      r.Charging.Option,
+		LastTelemetry: r.Telemetry.Option,
+		LastLogin:     r.Login.Option,
 	}
-	if percent, ok := d.Battery.Get(); ok && percent >= 0 && percent <= 100 {
+	if percent, ok := r.Battery.Get(); ok && percent >= 0 && percent <= 100 {
 		health.Battery = Some(percent / 100)
 	}
 	return health
-}
-
-type maybeNumber struct{ Option[float64] }
-
-// UnmarshalJSON implements json.Unmarshaler. It never fails.
-func (n *maybeNumber) UnmarshalJSON(data []byte) error {
-	if value, err := strconv.ParseFloat(string(data), 64); err == nil {
-		n.Option = Some(value)
-	}
-	return nil
-}
-
-type maybeBool struct{ Option[bool] }
-
-// UnmarshalJSON implements json.Unmarshaler. It never fails.
-func (b *maybeBool) UnmarshalJSON(data []byte) error {
-	var value *bool
-	if err := json.Unmarshal(data, &value); err == nil && value != nil {
-		b.Option = Some(*value)
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package rufus
 
 import (
 	"context"
+	"math"
 	"strings"
 	"time"
 )
@@ -26,30 +27,33 @@ func (c *Client) State(ctx context.Context, target Target) (Session, error) {
 	return c.Session(ctx, target.ID)
 }
 
+var errNoSession = &Error{Reason: NotFound, Detail: "the API knows no such session"}
+
 // Session asks for one session by its token: GET /sessions/{token} (documented). Errors are an *Error, or
 // context.Canceled when ctx was cancelled.
 func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
-	var found *sessionRecord
-	err := c.get(ctx, "/sessions/"+token.Reveal(), func(body []byte) error {
-		records, err := decode[sessionRecord](body)
-		if err != nil {
-			return err
-		}
-		if len(records.result) == 0 {
-			return &Error{Reason: NotFound, Detail: "the API knows no such session"}
-		}
-		for i := range records.result {
-			if strings.EqualFold(records.result[i].Token, token.Reveal()) {
-				found = &records.result[i]
-				return found.validate()
+	var found Session
+	err := c.get(ctx, query{
+		path:    "/sessions/" + token.Reveal(),
+		missing: errNoSession,
+		read: func(body []byte) error {
+			records, _, err := decode[sessionRecord](body)
+			switch {
+			case err != nil:
+				return err
+			case len(records) == 0:
+				return errNoSession
 			}
-		}
-		return invalid("the answer is about another session")
+			for i := range records {
+				if strings.EqualFold(string(records[i].Token), token.Reveal()) {
+					found, err = c.session(&records[i], token)
+					return err
+				}
+			}
+			return invalid("the answer is about another session")
+		},
 	})
-	if err != nil {
-		return Session{}, err
-	}
-	return c.session(found, token), nil
+	return found, err
 }
 
 // DeviceSession asks for the session that is active on a device: GET /sessions/device/{id}/active. When none is
@@ -58,64 +62,69 @@ func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
 // with everything else absent. Errors are as for Session.
 func (c *Client) DeviceSession(ctx context.Context, id Secret) (Session, error) {
 	path := "/sessions/device/" + id.Reveal()
-	newest, err := c.newest(ctx, path+"/active")
-	if err != nil {
-		return Session{}, err
+	newest, err := c.newest(ctx, path+"/active", id)
+	if err != nil || newest.Active {
+		return newest, err
 	}
-	if newest == nil || !*newest.Active {
-		if newest, err = c.newest(ctx, path); err != nil {
-			return Session{}, err
-		}
-		if newest == nil {
-			return Session{}, nil
-		}
-		// The list is asked for only because no session is active; where it claims otherwise, it was overtaken.
-		*newest.Active = false
-	}
-	return c.session(newest, id), nil
+	newest, err = c.newest(ctx, path, id)
+	// The list is asked for only because no session is active; where it claims otherwise, it was overtaken.
+	newest.Active = false
+	return newest, err
 }
 
-// newest returns the active record of the answer to path, else the one created last; nil when there is none.
-func (c *Client) newest(ctx context.Context, path string) (*sessionRecord, error) {
-	var best *sessionRecord
-	err := c.get(ctx, path, func(body []byte) error {
-		records, err := decode[sessionRecord](body)
-		if err != nil {
+// newest returns the active session of the answer to path, else the one created last; the zero Session when there is
+// none. Only that one needs to be valid: what older sessions lack does no harm.
+func (c *Client) newest(ctx context.Context, path string, id Secret) (Session, error) {
+	var found Session
+	err := c.get(ctx, query{path: path, read: func(body []byte) error {
+		records, _, err := decode[sessionRecord](body)
+		if err != nil || len(records) == 0 {
 			return err
 		}
-		for i := range records.result {
-			candidate := &records.result[i]
-			if err := candidate.validate(); err != nil {
-				return err
-			}
-			if best == nil || candidate.supersedes(best) {
-				best = candidate
+		best := &records[0]
+		for i := range records {
+			if records[i].supersedes(best) {
+				best = &records[i]
 			}
 		}
-		return nil
-	})
-	return best, err
+		found, err = c.session(best, id)
+		return err
+	}})
+	return found, err
 }
 
-// session turns a valid record into a Session. id is what was asked for: an alias that repeats a secret does not
-// carry it further.
-func (c *Client) session(r *sessionRecord, id Secret) Session {
-	alias := r.Alias.value
-	for _, secret := range []string{c.key.Reveal(), id.Reveal(), r.Token} {
-		alias = redact(alias, secret)
+// session turns a record into a Session. id is what was asked for. The record must say what the exporter is for:
+// whether it is active, and how many passings it has, as a whole number that a float64 holds exactly. The rest is
+// optional.
+func (c *Client) session(r *sessionRecord, id Secret) (Session, error) {
+	active, ok := r.Active.Get()
+	if !ok {
+		return Session{}, invalid("active is missing or not a boolean")
+	}
+	passings, ok := r.Passings.Get()
+	if !ok || passings < 0 || passings >= 1<<53 || passings != math.Trunc(passings) {
+		return Session{}, invalid("passings is missing or not a count")
 	}
 	return Session{
-		Alias:    alias,
-		Active:   *r.Active,
-		Passings: Some(int64(*r.Passings)),
-		Created:  r.Created.option(),
-		Duration: r.Duration.option(),
-		First:    r.First.option(),
-		Last:     r.Last.option(),
-	}
+		Alias:    c.redact(r.Alias, r.Token, text(id.Reveal())),
+		Active:   active,
+		Passings: Some(int64(passings)),
+		Created:  r.Created.Option,
+		Duration: r.Duration.Option,
+		First:    r.First.Option,
+		Last:     r.Last.Option,
+	}, nil
 }
 
-// redact replaces every occurrence of secret in text, in whatever case, by "<secret>".
+// redact replaces the key and the given secrets in t, in whatever case, by "<secret>".
+func (c *Client) redact(t text, secrets ...text) string {
+	redacted := redact(string(t), c.key.Reveal())
+	for _, secret := range secrets {
+		redacted = redact(redacted, string(secret))
+	}
+	return redacted
+}
+
 func redact(text, secret string) string {
 	if len(text) < len(secret) || secret == "" {
 		return text
