@@ -1,0 +1,214 @@
+package rufus_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"unicode/utf16"
+)
+
+// answers are bodies of a 200 and what they say: the session, or the reason for having none. They are the seeds of
+// the fuzz targets too.
+var answers = []struct {
+	name, body, want string
+}{
+	// shapes
+	{"documented", one(), reads()},
+	{"object as result", result(session()), reads()},
+	{"envelope", enveloped("[" + session() + "]"), reads()},
+	{"envelope, object", enveloped(session()), reads()},
+	{"envelope, null result outside", `{"result": null, "body": ` + result(session()) + `}`, reads()},
+	{"null envelope beside a result", `{"body": null, "result": [` + session() + `]}`, reads()},
+	{"no description", `{"result":[` + session() + `]}`, reads()},
+	{"white space", "\r\n\t " + result(" [ "+session()+" ] ") + "\n\n", reads()},
+	{"extra members", `{"x": [1, {"y": null}], "result": [` + session("gps", `{"lat": 1}`) + `]}`, reads()},
+	{"pagination that is none", `{"pagination": "all", "result": [` + session() + `]}`, reads()},
+	{"several, ours last", result("[" + ofOther("passings", "7") + "," + session() + "]"), reads()},
+	{"several, another broken", result("[" + ofOther("passings", `"7"`) + "," + session() + "]"), reads()},
+	{"several, an empty one", result("[null, {}, " + session() + "]"), reads()},
+	{"token in lower case", one("token_session", `"`+strings.ToLower(token)+`"`), reads()},
+	{"a key twice: the last counts", one("passings", `1, "passings": 2`), reads("passings", "2")},
+	{"a key twice: null last", one("first", `"2023-02-03T16:08:18Z", "first": null`), reads("first", "")},
+	{"a key twice: no text last", one("alias", `"A", "alias": 5`), reads("alias", "")},
+	{"a key twice: passings gone", one("passings", `1, "passings": null`), "invalid_response"},
+	{"result twice", `{"result": [` + session() + `], "result": ` + session() + `}`, "invalid_response"},
+
+	// nothing in it
+	{"no result", `{"description": "Success"}`, "not_found"},
+	{"empty object", `{}`, "not_found"},
+	{"null result", result("null"), "not_found"},
+	{"empty array", result("[]"), "not_found"},
+	{"empty object as result", result("{ }"), "not_found"},
+	{"envelope, null", `{"body": null}`, "not_found"},
+	{"envelope, empty", `{"body": {}}`, "not_found"},
+	{"envelope, null result", enveloped("null"), "not_found"},
+	{"envelope, empty array", enveloped("[]"), "not_found"},
+
+	// unreadable
+	{"empty", "", "invalid_response"},
+	{"white space only", " \n", "invalid_response"},
+	{"null", "null", "invalid_response"},
+	{"array", "[" + session() + "]", "invalid_response"},
+	{"string", `"BODY"`, "invalid_response"},
+	{"number", "31", "invalid_response"},
+	{"cut", one()[:100], "invalid_response"},
+	{"two answers", one() + one(), "invalid_response"},
+	{"HTML", "<!DOCTYPE html><title>BODY</title><h1>Welcome to the hotel's Wi-Fi</h1>", "invalid_response"},
+	{"unquoted keys", `{description: "Session not found", token_session: "` + token + `"}`, "invalid_response"},
+	{"byte order mark", "\uFEFF" + one(), "invalid_response"},
+	{"UTF-16", utf16le(one()), "invalid_response"},
+	{"control characters", one("alias", "\"a\x01b\""), "invalid_response"},
+	{"NaN", one("passings", "NaN"), "invalid_response"},
+	{"envelope, string", `{"body": "BODY"}`, "invalid_response"},
+	{"envelope, array", `{"body": [` + session() + `]}`, "invalid_response"},
+	{"result is a string", result(`"BODY"`), "invalid_response"},
+	{"result is a number", result("1"), "invalid_response"},
+	{"result is arrays", result("[[" + session() + "]]"), "invalid_response"},
+	{"nothing known in the result", result(`{"BODY": 1}`), "invalid_response"},
+	{"nothing known in the array", result(`[{"BODY": 1}]`), "invalid_response"},
+	{"array of null", result("[null]"), "invalid_response"},
+	{"deep nesting", strings.Repeat(`{"result":[`, 100_000), "invalid_response"},
+	{"deep nesting in a known member", one("alias", nested(20_000)), "invalid_response"},
+	{"nesting in an unknown member", one("x", nested(5_000)), reads()},
+
+	// of another session
+	{"only another token", result("[" + ofOther() + "]"), "invalid_response"},
+	{"no token", one("token_session", ""), "invalid_response"},
+	{"null token", one("token_session", "null"), "invalid_response"},
+	{"token is a number", one("token_session", "5"), "invalid_response"},
+	{"token with a blank", one("token_session", `" `+token+`"`), "invalid_response"},
+
+	// active
+	{"closed", one("active", "false"), reads("active", "false")},
+	{"active missing", one("active", ""), "invalid_response"},
+	{"active null", one("active", "null"), "invalid_response"},
+	{"active a string", one("active", `"true"`), "invalid_response"},
+	{"active a number", one("active", "1"), "invalid_response"},
+
+	// passings
+	{"passings 0", one("passings", "0"), reads("passings", "0")},
+	{"passings -0", one("passings", "-0"), reads("passings", "0")},
+	{"passings 31.0", one("passings", "31.0"), reads()},
+	{"passings 3.1e1", one("passings", "3.1e1"), reads()},
+	{"passings 2^53-1", one("passings", "9007199254740991"), reads("passings", "9007199254740991")},
+	{"passings 2^53", one("passings", "9007199254740992"), "invalid_response"},
+	{"passings 2^63", one("passings", "9223372036854775808"), "invalid_response"},
+	{"passings 1e300", one("passings", "1e300"), "invalid_response"},
+	{"passings 1e999", one("passings", "1e999"), "invalid_response"},
+	{"passings of a million digits", one("passings", strings.Repeat("9", 1_000_000)), "invalid_response"},
+	{"passings negative", one("passings", "-1"), "invalid_response"},
+	{"passings fractional", one("passings", "31.5"), "invalid_response"},
+	{"passings a string", one("passings", `"31"`), "invalid_response"},
+	{"passings a boolean", one("passings", "true"), "invalid_response"},
+	{"passings an array", one("passings", "[31]"), "invalid_response"},
+	{"passings an object", one("passings", `{"total": 31}`), "invalid_response"},
+	{"passings null", one("passings", "null"), "invalid_response"},
+	{"passings missing", one("passings", ""), "invalid_response"},
+
+	// what is optional, absent in every way
+	{"only what must be", result(`[{"token_session": "` + token + `", "active": true, "passings": 31}]`), bare},
+	{"the rest null", result("[" + rest("null") + "]"), bare},
+	{"the rest empty", result("[" + rest(`""`) + "]"), bare},
+	{"the rest numbers", result("[" + rest("1675440498") + "]"), bare},
+	{"the rest booleans", result("[" + rest("false") + "]"), bare},
+	{"the rest objects", result("[" + rest(`{"$date": "2023-02-03T16:08:18Z"}`) + "]"), bare},
+	{"the rest arrays", result("[" + rest(`["2023-02-03T16:08:18Z"]`) + "]"), bare},
+
+	// instants
+	{"offset", one("first", `"2023-02-03T18:08:18.263+02:00"`), reads()},
+	{"offset behind", one("first", `"2023-02-03T12:38:18.263-03:30"`), reads()},
+	{"offset, escaped", one("first", `"2023-02-03T18:08:18.263\u002B02:00"`), reads()},
+	{"no fraction", one("first", `"2023-02-03T16:08:18Z"`), reads("first", "2023-02-03T16:08:18Z")},
+	{"nine digits", one("first", `"2023-02-03T16:08:18.263000001Z"`), nanosecond},
+	{"twelve digits", one("first", `"2023-02-03T16:08:18.263000001999Z"`), nanosecond},
+	{"in the future", one("last", `"2999-12-31T23:59:59Z"`), reads("last", "2999-12-31T23:59:59Z")},
+	{"before 1970", one("last", `"1969-12-31T23:59:59Z"`), reads("last", "1969-12-31T23:59:59Z")},
+	{"no zone", one("first", `"2023-02-03T16:08:18.263"`), reads("first", "")},
+	{"a date alone", one("first", `"2023-02-03"`), reads("first", "")},
+	{"a number as string", one("first", `"1675440498"`), reads("first", "")},
+	{"an impossible day", one("first", `"2023-02-30T16:08:18Z"`), reads("first", "")},
+	{"an impossible hour", one("first", `"2023-02-03T25:08:18Z"`), reads("first", "")},
+	{"an impossible offset", one("first", `"2023-02-03T16:08:18+99:00"`), reads("first", "")},
+	{"zeros", one("first", `"0000-00-00T00:00:00Z"`), reads("first", "")},
+	{"Go's zero time", one("first", `"0001-01-01T00:00:00Z"`), reads("first", "")},
+	{".NET's zero time", one("first", `"0001-01-01T00:00:00+01:00"`), reads("first", "")},
+	{"free text", one("first", `"yesterday"`), reads("first", "")},
+	{"one bad instant among good ones", one("creation_date", `"?"`), reads("creation_date", "")},
+
+	// aliases
+	{"alias in another script", one("alias", `"Ζεύς \"5K\"\n"`), reads("alias", "Ζεύς \"5K\"\n")},
+	{"alias beyond 16 bits", one("alias", `"\ud83c\udfc1🏁"`), reads("alias", "🏁🏁")},
+	{"alias in Latin-1", one("alias", "\"Z\xfcrich\""), reads("alias", "Z\uFFFDrich")},
+	{"alias with half a surrogate", one("alias", `"a\ud83cb"`), reads("alias", "a\uFFFDb")},
+	{"alias with a NUL", one("alias", `"a\u0000b"`), reads("alias", "a\x00b")},
+	{"alias of 10,000 characters", one("alias", `"`+long+`"`), reads("alias", long)},
+	{"alias with the token", one("alias", `"x `+token+`"`), reads("alias", "x <secret>")},
+	{"alias with it twice", one("alias", `"`+strings.ToLower(token)+token+`"`), reads("alias", "<secret><secret>")},
+	{"alias with the token, escaped", one("alias", `"\u0032`+token[1:]+`"`), reads("alias", "<secret>")},
+	{"alias with the key", one("alias", `"`+strings.ToUpper(key)+`!"`), reads("alias", "<secret>!")},
+	{"alias with the token but one", one("alias", `"`+token[1:]+`"`), reads("alias", token[1:])},
+}
+
+var (
+	// bare is a session that has what it must have and no more.
+	bare       = reads("alias", "", "creation_date", "", "duration", "", "first", "", "last", "")
+	nanosecond = reads("first", "2023-02-03T16:08:18.263000001Z")
+	long       = strings.Repeat("é", 10_000)
+)
+
+// ofOther gives a session that was not asked for.
+func ofOther(changes ...string) string {
+	return session(append([]string{"token_session", `"` + other + `"`}, changes...)...)
+}
+
+func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
+
+// rest gives a session whose optional members are all json.
+func rest(json string) string {
+	return session("alias", json, "creation_date", json, "duration", json, "first", json, "last", json)
+}
+
+func utf16le(s string) string {
+	var b strings.Builder
+	for _, unit := range utf16.Encode([]rune(s)) {
+		b.WriteByte(byte(unit))
+		b.WriteByte(byte(unit >> 8))
+	}
+	return b.String()
+}
+
+func TestAnswers(t *testing.T) {
+	body := ""
+	c := client(t, api(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || r.RequestURI != sessionPath || r.ContentLength != 0 {
+			t.Errorf("got %s %s with a body of %d bytes", r.Method, r.RequestURI, r.ContentLength)
+		}
+		_, _ = io.WriteString(w, body)
+	}), patience)
+	for _, answer := range answers {
+		t.Run(answer.name, func(t *testing.T) {
+			body = answer.body
+			s, err := ask(t, c)
+			if got := outcome(t, s, err); got != answer.want {
+				t.Errorf("got  %s (%v)\nwant %s", got, err, answer.want)
+			}
+		})
+	}
+}
+
+// What an answer says is in its body alone, whatever its header calls it.
+func TestContentTypeDoesNotMatter(t *testing.T) {
+	for _, contentType := range []string{
+		"application/json", "application/json; charset=utf-8", "application/octet-stream", "text/html", "nonsense;;", "",
+	} {
+		c := client(t, api(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = []string{contentType}
+			_, _ = io.WriteString(w, one())
+		}), patience)
+		s, err := ask(t, c)
+		if got := outcome(t, s, err); got != reads() {
+			t.Errorf("Content-Type %q: got %s (%v)", contentType, got, err)
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package rufus_test
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"rufus_exporter/rufus"
+)
+
+// texts are all that an error about the body of a 200 may say: none has a byte of it.
+var texts = []string{
+	"not_found: the API knows no such session",
+	"invalid_response: the answer is not a JSON object",
+	"invalid_response: the answer is not the JSON that is documented",
+	"invalid_response: the answer is about another session",
+	"invalid_response: the answer is larger than 1 MiB",
+	"invalid_response: active is missing or not a boolean",
+	"invalid_response: passings is missing or not a count",
+}
+
+// checkFailure checks the error of a call whose answers were all 200.
+func checkFailure(t *testing.T, err error) {
+	t.Helper()
+	if reason(t, err); !slices.Contains(texts, err.Error()) {
+		t.Errorf("got the error %q", err)
+	}
+}
+
+// checkText checks what becomes a label.
+func checkText(t *testing.T, text string) {
+	t.Helper()
+	if !utf8.ValidString(text) {
+		t.Errorf("%q is not UTF-8", text)
+	}
+	for _, secret := range []string{key, token, device} {
+		if strings.Contains(strings.ToUpper(text), strings.ToUpper(secret)) {
+			t.Errorf("%q has a secret in it", text)
+		}
+	}
+}
+
+func checkInstants(t *testing.T, instants ...rufus.Option[time.Time]) {
+	t.Helper()
+	for _, instant := range instants {
+		if at, ok := instant.Get(); ok && (at.Year() <= 1 || at.Year() > 9999) {
+			t.Errorf("got the instant %v", at)
+		}
+	}
+}
+
+// checkSession checks a session that was given without an error. Only an unused device has none.
+func checkSession(t *testing.T, s rufus.Session, needed bool) {
+	t.Helper()
+	passings, ok := s.Passings.Get()
+	if !ok && (needed || s != rufus.Session{}) {
+		t.Errorf("no passings in %+v", s)
+	}
+	if passings < 0 || passings != int64(float64(passings)) {
+		t.Errorf("got %d passings", passings)
+	}
+	checkText(t, s.Alias)
+	checkInstants(t, s.Created, s.Duration, s.First, s.Last)
+}
+
+func FuzzDecodeSession(f *testing.F) {
+	for _, answer := range answers {
+		if len(answer.body) < 10_000 { // larger ones only slow it down
+			f.Add([]byte(answer.body))
+		}
+	}
+	for _, answer := range deviceAnswers {
+		f.Add([]byte(answer.list))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		c := clientOver(t, "http://api.invalid", patience, canned(http.StatusOK, nil, body))
+		if s, err := c.Session(t.Context(), rufus.NewSecret(token)); err != nil {
+			checkFailure(t, err)
+		} else {
+			checkSession(t, s, true)
+		}
+		if s, err := c.DeviceSession(t.Context(), rufus.NewSecret(device)); err != nil {
+			checkFailure(t, err)
+		} else {
+			checkSession(t, s, false)
+		}
+	})
+}
+
+func FuzzDevices(f *testing.F) {
+	for _, pagination := range []string{
+		`{"has_more": false}`, `{"has_more": true, "total": 1}`, `{"page": 1, "limit": 1000, "total": 1, "has_more": false}`,
+		`{}`, `null`, `[]`,
+	} {
+		f.Add([]byte(`{"result": [` + health() + `], "pagination": ` + pagination + `}`))
+	}
+	f.Add([]byte(enveloped(health("battery_percentage", "null", "charging", "null"))))
+	f.Add([]byte(result("[" + health("deviceid", "7", "battery_percentage", "1e999", "model", "[]") + "]")))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		c := clientOver(t, "http://api.invalid", patience, canned(http.StatusOK, nil, body))
+		list, err := c.Devices(t.Context())
+		if err != nil {
+			checkFailure(t, err)
+		}
+		h, found := list.Health(rufus.NewSecret(device))
+		if (err != nil || !found) && h != (rufus.DeviceHealth{}) {
+			t.Errorf("got %+v for a device that is not listed", h)
+		}
+		if ratio, ok := h.Battery.Get(); ok && !(ratio >= 0 && ratio <= 1) {
+			t.Errorf("got the battery at %v", ratio)
+		}
+		checkText(t, h.Model)
+		checkText(t, h.Firmware)
+		checkText(t, h.Status)
+		checkInstants(t, h.LastTelemetry, h.LastLogin)
+	})
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, status := range statuses {
+		values := map[string]string{}
+		for i := 0; i < len(status.header); i += 2 {
+			values[status.header[i]] = status.header[i+1]
+		}
+		f.Add(values["Retry-After"], values["Date"])
+	}
+	f.Fuzz(func(t *testing.T, retryAfter, date string) {
+		header := http.Header{"Retry-After": {retryAfter}, "Date": {date}}
+		for status, most := range map[int]time.Duration{429: 5 * time.Minute, 503: time.Minute} {
+			_, err := ask(t, clientOver(t, "http://api.invalid", patience, canned(status, header, nil)))
+			var e *rufus.Error
+			switch got := reason(t, err); {
+			case status == 503 && got == rufus.ServerError:
+			case got != rufus.RateLimited:
+				t.Errorf("status %d with Retry-After %q: got %v", status, retryAfter, err)
+			case errors.As(err, &e) && (e.Wait < time.Second || e.Wait > most):
+				t.Errorf("status %d with Retry-After %q: got a wait of %v", status, retryAfter, e.Wait)
+			}
+		}
+	})
+}
