@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"os"
@@ -113,6 +115,8 @@ func run(args []string) int {
 		return exitUsage
 	}
 	logger := promslog.New(f.log)
+	// net/http prints there what a server sends unasked, which may be the rest of an answer: see rufus.NewTransport.
+	log.SetOutput(io.Discard)
 	load := func() (*config.Config, error) { return config.Load(f.configFile) }
 
 	switch {
