@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -67,17 +68,18 @@ func NewHandler(o Options) http.Handler {
 	return secure(mux)
 }
 
-// Reserved says whether path is served by something other than the metrics, or is no path.
-func Reserved(path string) bool {
+// Reserved says whether target is served by something other than the metrics, or is no path that a request could have.
+func Reserved(target string) bool {
 	mux := http.NewServeMux()
 	for _, pattern := range []string{"/{$}", "/probe", "/sd", "/-/", "/debug/"} {
 		mux.HandleFunc(pattern, http.NotFound)
 	}
-	target, err := url.ParseRequestURI(path)
-	if err != nil || target.Path != path || strings.ContainsAny(path, "{}") || strings.HasSuffix(path, "/") {
+	address, err := url.ParseRequestURI(target)
+	if err != nil || address.Path != target || !strings.HasPrefix(target, "/") || path.Clean(target) != target ||
+		strings.ContainsAny(target, "{}#") {
 		return true
 	}
-	_, pattern := mux.Handler(&http.Request{Method: http.MethodGet, URL: target})
+	_, pattern := mux.Handler(&http.Request{Method: http.MethodGet, URL: address})
 	return pattern != ""
 }
 
