@@ -20,6 +20,11 @@ type answer[V any] struct {
 	duration time.Duration // of the request, without queueing
 }
 
+// failedEarlier says whether this is the failure of a request that was sent before that instant.
+func (a answer[V]) failedEarlier(than time.Time) bool {
+	return a.err != nil && !a.at.IsZero() && a.at.Add(-a.duration).Before(than)
+}
+
 // cache is the one way to the API: want. Those who want the same key at the same time share one request, and a young
 // enough success is reused. A request belongs to none of them: once sent it runs to its end, and one whose turn comes
 // when nobody waits for it any more is not sent.
@@ -32,8 +37,8 @@ type cache[K comparable, V any] struct {
 	settled func(K, answer[V])
 
 	calls  map[K]*call[K, V]
-	latest map[K]answer[V]
-	missed map[K]bool // whose turn did not come before the deadline of the last who wanted them
+	latest map[K]answer[V] // of each key, failures too: a success is not reused when it is no longer true
+	missed map[K]bool      // whose turn did not come before the deadline of the last who wanted them
 }
 
 // call is one request for a key, from the queue to its answer.
@@ -52,8 +57,6 @@ type waiter[K comparable, V any] struct {
 	index int
 	call  *call[K, V]
 	ready chan<- *waiter[K, V]
-	// late: the request was on its way before this waiter came, so its failure may be older than the question.
-	late bool
 }
 
 func newCache[K comparable, V any](p *pool, fetch func(context.Context, K) (V, error)) *cache[K, V] {
@@ -67,8 +70,8 @@ func newCache[K comparable, V any](p *pool, fetch func(context.Context, K) (V, e
 	}
 }
 
-// want returns an answer for each key, in their order, none older than maxAge. Keys not answered when ctx ends are
-// Timeout.
+// want returns an answer for each key, in their order, none older than maxAge. A failure of a request that was on its way
+// before is not one of them: it may be older than the question. Keys not answered when ctx ends are Timeout.
 func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration) []answer[V] {
 	answers := make([]answer[V], len(keys))
 	waiting := make([]*waiter[K, V], len(keys))
@@ -76,9 +79,10 @@ func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration) 
 	open := 0
 
 	c.pool.mu.Lock()
-	now := c.pool.now()
+	begin := c.pool.now()
 	for _, i := range c.order(keys) {
-		if latest, ok := c.latest[keys[i]]; ok && now.Sub(latest.at) < maxAge {
+		latest, ok := c.latest[keys[i]]
+		if ok && (latest.err == nil || c.keepFailures) && begin.Sub(latest.at) < maxAge {
 			answers[i] = latest
 			continue
 		}
@@ -90,14 +94,20 @@ func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration) 
 	for open > 0 {
 		select {
 		case w := <-ready:
-			if w.call.answer.err != nil && w.late && !c.keepFailures && ctx.Err() == nil {
+			got := w.call.answer
+			if got.failedEarlier(begin) && !c.keepFailures && ctx.Err() == nil {
 				c.pool.mu.Lock()
-				waiting[w.index] = c.join(w.call.key, w.index, ready)
-				waiting[w.index].late = false // it is at most as old as the failure: asked once more is enough
+				// What another has asked for since then will do.
+				latest, ok := c.latest[keys[w.index]]
+				if !ok || latest.failedEarlier(begin) {
+					waiting[w.index] = c.join(keys[w.index], w.index, ready)
+					c.pool.mu.Unlock()
+					continue
+				}
 				c.pool.mu.Unlock()
-				continue
+				got = latest
 			}
-			answers[w.index] = w.call.answer
+			answers[w.index] = got
 			waiting[w.index] = nil
 			open--
 		case <-ctx.Done():
@@ -131,7 +141,7 @@ func (c *cache[K, V]) join(key K, index int, ready chan<- *waiter[K, V]) *waiter
 		shared = &call[K, V]{cache: c, key: key}
 		c.calls[key] = shared
 	}
-	w := &waiter[K, V]{index: index, call: shared, ready: ready, late: !shared.sent.IsZero()}
+	w := &waiter[K, V]{index: index, call: shared, ready: ready}
 	shared.waiters = append(shared.waiters, w)
 	if !ok {
 		c.pool.submit(shared)
@@ -204,11 +214,7 @@ func (t *call[K, V]) execute() (err error) {
 // end implements task.
 func (t *call[K, V]) end(now time.Time, err error) {
 	t.answer = answer[V]{value: t.value, err: err, at: now, duration: now.Sub(t.sent)}
-	if err == nil || t.cache.keepFailures {
-		t.cache.latest[t.key] = t.answer
-	} else {
-		delete(t.cache.latest, t.key) // a success that is no longer true
-	}
+	t.cache.latest[t.key] = t.answer
 	t.cache.settled(t.key, t.answer)
 	t.finish()
 }

@@ -145,6 +145,56 @@ func TestAClientThatHangsUp(t *testing.T) {
 	})
 }
 
+// Nor does it take a place in front: only who missed a deadline is first at the next.
+func TestAClientThatHangsUpGivesNobodyPrecedence(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(every(reply{after: time.Second, session: counting(1)}), width(1))
+		var names []string
+		for i := range 20 {
+			names = append(names, fmt.Sprintf("%02d", i))
+		}
+		sessions := s.Sessions(tokens(names...))
+		one := func(name string) *collector.Sessions {
+			probe, _ := sessions.Only(name)
+			return probe
+		}
+		busy := s.start(one(names[0]), 10*time.Second)
+		ctx, hangUp := context.WithCancel(context.Background())
+		for _, name := range names[1:11] {
+			go s.fetchUntil(ctx, one(name))
+		}
+		synctest.Wait()
+		hangUp()
+		<-busy
+
+		s.fetch(sessions, time.Minute)
+		first := s.sent()[1:11]
+		for _, line := range first {
+			if _, name, _ := strings.Cut(line, " "); name == names[0] || name > names[10] {
+				return
+			}
+		}
+		t.Error("first were those that the client had wanted:", first) // by chance once in 180,000 times
+	})
+}
+
+// An answer that comes at the very moment of the deadline is taken or not, and that is all.
+func TestAnswersAtTheDeadline(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(every(reply{after: time.Second, session: counting(1)}), width(100))
+		var names []string
+		for i := range 50 {
+			names = append(names, fmt.Sprint(i))
+		}
+		sessions := s.Sessions(tokens(names...))
+		for range 20 {
+			scrape := s.fetch(sessions, time.Second)
+			equal(t, "right or timeout", scrape.count("1")+scrape.count("timeout"), 50)
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 // Who joined the request of another, which was on its way before, and sees it fail asks once itself: the failure may
 // be older than the question.
 func TestAJoinedFailureIsAskedOnceMore(t *testing.T) {
@@ -215,6 +265,7 @@ func TestJoinedFailuresShareTheSecondRequest(t *testing.T) {
 	}{
 		{reply{after: time.Second, session: counting(2)}, "finish 2"},
 		{reply{after: time.Second, err: failure(rufus.ServerError)}, "finish server_error"},
+		{reply{err: failure(rufus.ServerError)}, "finish server_error"}, // before some of them have seen the first
 	} {
 		inFakeTime(t, func(t *testing.T) {
 			replies := []reply{{after: 2 * time.Second, err: failure(rufus.Timeout)}, second.reply}
