@@ -1,0 +1,294 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"rufus_exporter/collector"
+	"rufus_exporter/rufus"
+	"rufus_exporter/simulator"
+)
+
+func TestRoutes(t *testing.T) {
+	_, s := simulated(t)
+	base := s.serve(t)
+	for _, test := range []struct {
+		method, path string
+		status       int
+		body         string // or its beginning
+	}{
+		{"GET", "/", http.StatusOK, "<!DOCTYPE html>"},
+		{"HEAD", "/", http.StatusOK, ""},
+		{"POST", "/", http.StatusMethodNotAllowed, "Method Not Allowed"},
+		{"GET", "/index.html", http.StatusNotFound, "404 page not found"},
+		{"GET", "/metrics", http.StatusOK, "# HELP "},
+		{"HEAD", "/metrics", http.StatusOK, ""},
+		{"POST", "/metrics", http.StatusMethodNotAllowed, "Method Not Allowed"},
+		{"GET", "/metrics/", http.StatusNotFound, "404 page not found"},
+		{"GET", "/probe?target=start", http.StatusOK, "# HELP rufus_session_"},
+		{"POST", "/probe?target=start", http.StatusMethodNotAllowed, "Method Not Allowed"},
+		{"GET", "/sd", http.StatusOK, `[{"targets":`},
+		{"DELETE", "/sd", http.StatusMethodNotAllowed, "Method Not Allowed"},
+		{"GET", "/-/healthy", http.StatusOK, "Healthy.\n"},
+		{"HEAD", "/-/healthy", http.StatusOK, ""},
+		{"GET", "/-/ready", http.StatusOK, "Ready.\n"},
+		{"GET", "/-/", http.StatusNotFound, "404 page not found"},
+		{"GET", "/-/quit", http.StatusNotFound, "404 page not found"},
+		{"POST", "/-/quit", http.StatusNotFound, "404 page not found"},
+		{"GET", "/debug/pprof/", http.StatusNotFound, "404 page not found"},
+		{"GET", "/debug/pprof/heap", http.StatusNotFound, "404 page not found"},
+		{"GET", "/page.css", http.StatusNotFound, "404 page not found"},
+	} {
+		response, body := send(t, test.method, base, test.path)
+		what := test.method + " " + test.path
+		equal(t, what+" status", response.StatusCode, test.status)
+		if !strings.HasPrefix(body, test.body) || test.method == "HEAD" && body != "" {
+			t.Errorf("%s: %.100q", what, body)
+		}
+		if test.status == http.StatusMethodNotAllowed {
+			equal(t, what+" allows", response.Header.Get("Allow"), "GET, HEAD")
+		}
+		// Nothing that a browser could be made to do with an answer, whichever it is.
+		for name, want := range map[string]string{
+			"X-Content-Type-Options":     "nosniff",
+			"X-Frame-Options":            "DENY",
+			"Referrer-Policy":            "no-referrer",
+			"Cross-Origin-Opener-Policy": "same-origin",
+		} {
+			equal(t, what+" "+name, response.Header.Get(name), want)
+		}
+		policy := response.Header.Get("Content-Security-Policy")
+		contains(t, what+" policy", policy, "default-src 'none'", "frame-ancestors 'none'")
+		lacks(t, what+" policy", policy, "unsafe", "script-src", "*")
+		if test.path != "/" || test.status != http.StatusOK {
+			lacks(t, what+" policy", policy, "style-src")
+		}
+	}
+}
+
+func TestReloadOverHTTP(t *testing.T) {
+	for _, test := range []struct {
+		what    string
+		method  string
+		enabled bool
+		err     error
+		status  int
+		body    string
+		reloads int
+	}{
+		{"POST", http.MethodPost, true, nil, http.StatusOK, "Reloaded.\n", 1},
+		{"PUT", http.MethodPut, true, nil, http.StatusOK, "Reloaded.\n", 1},
+		{"a bad file", http.MethodPost, true, errBroken, http.StatusInternalServerError,
+			"The configuration before this reload stays in use: sessions.yml:3: the list of sessions is empty; list one\n", 1},
+		{"GET", http.MethodGet, true, nil, http.StatusMethodNotAllowed, "Method Not Allowed\n", 0},
+		{"not enabled", http.MethodPost, false, nil, http.StatusForbidden,
+			"Reloading over HTTP is off: see --web.enable-lifecycle.\n", 0},
+		{"PUT, not enabled", http.MethodPut, false, errBroken, http.StatusForbidden,
+			"Reloading over HTTP is off: see --web.enable-lifecycle.\n", 0},
+		{"GET, not enabled", http.MethodGet, false, nil, http.StatusMethodNotAllowed, "Method Not Allowed\n", 0},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			reloads := 0
+			s := newStand(&api{}, nil, func(s *settings) {
+				s.EnableLifecycle = test.enabled
+				s.Reload = func() error {
+					reloads++
+					return test.err
+				}
+			})
+			response, body := send(t, test.method, s.serve(t), "/-/reload")
+			equal(t, "status", response.StatusCode, test.status)
+			equal(t, "content type", response.Header.Get("Content-Type"), "text/plain; charset=utf-8")
+			equal(t, "body", body, test.body)
+			equal(t, "reloads", reloads, test.reloads)
+			if test.status == http.StatusMethodNotAllowed {
+				equal(t, "allowed", response.Header.Get("Allow"), "POST, PUT")
+			}
+		})
+	}
+}
+
+// Answers are about the sessions that are configured when they are asked for.
+func TestAReloadIsServedAtOnce(t *testing.T) {
+	source := &api{answers: func(string) (rufus.Session, error) { return rufus.Session{}, nil }}
+	s := newStand(source, nil)
+	fetcher := collector.NewFetcher(s.collector)
+	current := fetcher.Sessions([]collector.Entry{follow(rufus.Token, "old-mat")})
+	s.Sessions = func() *collector.Sessions { return current }
+	s.handler = NewHandler(s.Options)
+	base := s.serve(t)
+	for _, path := range []string{"/", "/metrics", "/sd"} {
+		_, body := get(t, base, path)
+		contains(t, path, body, "old-mat")
+	}
+	current = fetcher.Sessions([]collector.Entry{follow(rufus.Token, "new-mat")})
+	for _, path := range []string{"/", "/metrics", "/sd"} {
+		_, body := get(t, base, path)
+		contains(t, path, body, "new-mat")
+		lacks(t, path, body, "old-mat")
+	}
+	response, _ := get(t, base, "/probe?target=old-mat")
+	equal(t, "status of a probe of what was removed", response.StatusCode, http.StatusNotFound)
+}
+
+func TestPprofIsServedWhenAskedFor(t *testing.T) {
+	s := newStand(&api{}, nil, func(s *settings) { s.EnablePprof = true })
+	base := s.serve(t)
+	for path, part := range map[string]string{
+		"/debug/pprof/":                  "goroutine",
+		"/debug/pprof/goroutine?debug=1": "goroutine profile:",
+		"/debug/pprof/cmdline":           "web.test",
+		"/debug/pprof/symbol":            "num_symbols",
+	} {
+		response, body := get(t, base, path)
+		equal(t, path+" status", response.StatusCode, http.StatusOK)
+		contains(t, path, body, part)
+	}
+}
+
+func TestReserved(t *testing.T) {
+	for path, reserved := range map[string]bool{
+		"/metrics":         false,
+		"/metrics.txt":     false,
+		"/a/b/c":           false,
+		"/probes":          false,
+		"/sdx":             false,
+		"/debugger":        false,
+		"/-metrics":        false,
+		"/ü":               false,
+		"":                 true,
+		"/":                true,
+		"metrics":          true,
+		"/metrics/":        true, // a whole subtree
+		"/probe":           true,
+		"/sd":              true,
+		"/-/":              true,
+		"/-/healthy":       true,
+		"/-/metrics":       true,
+		"/debug/":          true,
+		"/debug/pprof":     true,
+		"/debug/metrics":   true,
+		"/{name}":          true, // a pattern
+		"/metrics/{$}":     true,
+		"/metrics?a=b":     true,
+		"/metrics#a":       true,
+		"/a%20b":           true,
+		"*":                true,
+		"//metrics":        true, // no request ever has these
+		"/a//b":            true,
+		"/./metrics":       true,
+		"/a/../metrics":    true,
+		"/a/..":            true,
+		"/probe/../probe":  true,
+		"http://localhost": true,
+		"http://x/metrics": true,
+		"/metrics\n":       true,
+	} {
+		equal(t, path+" is reserved", Reserved(path), reserved)
+		if !Reserved(path) {
+			s := newStand(&api{}, nil, func(s *settings) { s.TelemetryPath = path })
+			equal(t, path+" status", s.record(path).Code, http.StatusOK)
+		}
+	}
+}
+
+func FuzzReserved(f *testing.F) {
+	for _, path := range []string{"/metrics", "//", "/a b", "/..", "/{x}", "*", "/\x00", "/%2e"} {
+		f.Add(path)
+	}
+	f.Fuzz(func(_ *testing.T, path string) {
+		if Reserved(path) {
+			return
+		}
+		NewHandler(Options{Exporter: prometheus.NewRegistry(), TelemetryPath: path}) // panics at a path that it cannot serve
+	})
+}
+
+// A flood of scrapes, probes and pages asks the API once for each session, and above the limit is answered 503 at once.
+// When it is over, all is as before.
+func TestFlood(t *testing.T) {
+	const limit, flood = 10, 100
+	mats, first := simulated(t)
+	s := newStand(first.collector.Source, first.entries, realClocks, func(s *settings) { s.MaxRequests = limit })
+	release := make(chan struct{})
+	mats.Sleep = func(context.Context, time.Duration) error {
+		<-release
+		return nil
+	}
+	mats.Set(func(day *simulator.Day) {
+		day.Faults = []simulator.Fault{{From: noon.Add(-time.Hour), To: noon.Add(time.Hour), Latency: time.Hour}}
+	})
+	base := s.serve(t)
+
+	type answer struct {
+		status int
+		body   string
+		err    error
+	}
+	answers := make(chan answer, flood)
+	paths := []string{"/metrics", "/probe?target=start", "/", "/metrics?collect[]=sessions"}
+	for i := range flood {
+		go func() {
+			response, body, err := ask(t.Context(), http.MethodGet, base+paths[i%len(paths)])
+			if err != nil {
+				answers <- answer{err: err}
+				return
+			}
+			answers <- answer{response.StatusCode, body, nil}
+		}()
+	}
+	for range flood - limit { // the others wait for the API
+		refused := <-answers
+		if refused.err != nil {
+			t.Fatal(refused.err)
+		}
+		equal(t, "status above the limit", refused.status, http.StatusServiceUnavailable)
+		equal(t, "body", refused.body, "More than 10 requests at a time: see --web.max-requests.\n")
+	}
+	// What is for others than scrapers and people is not limited.
+	for _, path := range []string{"/-/healthy", "/-/ready", "/sd"} {
+		response, _ := get(t, base, path)
+		equal(t, path+" status meanwhile", response.StatusCode, http.StatusOK)
+	}
+
+	close(release)
+	for range limit {
+		served := <-answers
+		equal(t, "error", served.err, nil)
+		equal(t, "status", served.status, http.StatusOK)
+	}
+	for name, asked := range mats.Requests().By {
+		most := 1
+		if name == strings.ToUpper(secretPrefix+"mistyped") {
+			most = 2 // who joined a request that failed asks once more
+		}
+		if asked > most {
+			t.Errorf("the API was asked for %s %d times", name, asked)
+		}
+	}
+	for range 2 * limit { // every place is free again
+		response, _ := get(t, base, "/metrics")
+		equal(t, "status afterwards", response.StatusCode, http.StatusOK)
+	}
+}
+
+// A handler that panics gives its place back too.
+func TestAPanicGivesItsPlaceBack(t *testing.T) {
+	h := limit(1)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	for range 3 {
+		func() {
+			defer func() {
+				if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+					t.Error("the handler did not get its turn")
+				}
+			}()
+			h.ServeHTTP(nil, nil)
+		}()
+	}
+}
