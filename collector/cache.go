@@ -70,8 +70,8 @@ func newCache[K comparable, V any](p *pool, fetch func(context.Context, K) (V, e
 	}
 }
 
-// want returns an answer for each key, in their order, none older than maxAge. A failure of a request that was on its way
-// before is not one of them: it may be older than the question. Keys not answered when ctx ends are Timeout.
+// want returns an answer for each key, in their order, none older than maxAge. A failure of a request that was on its
+// way before is not one of them: it may be older than the question. Keys not answered when ctx ends are Timeout.
 func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration) []answer[V] {
 	answers := make([]answer[V], len(keys))
 	waiting := make([]*waiter[K, V], len(keys))
