@@ -122,16 +122,19 @@ func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration) 
 // is short: first who missed the last, each part in random order. A fixed order, even one that goes round, would let
 // the deadline cut off the same ones again and again. The caller holds pool.mu.
 func (c *cache[K, V]) order(keys []K) []int {
-	order := make([]int, 0, len(keys))
-	var rest []int
-	for _, i := range rand.Perm(len(keys)) { //nolint:gosec // an order is no secret
+	order := rand.Perm(len(keys)) //nolint:gosec // no secret
+	if len(c.missed) == 0 {
+		return order
+	}
+	var first, rest []int
+	for _, i := range order {
 		if c.missed[keys[i]] {
-			order = append(order, i)
+			first = append(first, i)
 		} else {
 			rest = append(rest, i)
 		}
 	}
-	return append(order, rest...)
+	return append(first, rest...)
 }
 
 // join waits for the call of key, and makes one if there is none. The caller holds pool.mu.
