@@ -4,8 +4,12 @@
 
 storage=${RUFUS_TOOLS:-$HOME/.cache/rufus_exporter-tools}/containers
 mkdir -p "$storage"
-exec {storage_lock}>"$storage.lock"
-flock "$storage_lock" # one at a time: what a run leaves behind is removed as a whole
+# One run at a time, with all the programs it starts: what it leaves behind is removed as a whole.
+if [[ ! ${STORAGE_LOCKED:-} ]]; then
+  exec {storage_lock}>"$storage.lock"
+  flock "$storage_lock"
+  export STORAGE_LOCKED=1
+fi
 
 # overlay copies nothing, but does not work inside every container; vfs does. podman wants the path of what lasts as
 # long as the machine is up to be short.
@@ -14,7 +18,7 @@ choose_driver() {
   for driver in overlay vfs; do
     stores=(--root "$storage/$driver" --runroot "/run/rufus_exporter-$driver" --storage-driver "$driver")
     if probe=$(buildah from scratch 2>&1) && buildah mount "$probe" >/dev/null; then
-      buildah rm --all >/dev/null
+      buildah rm "$probe" >/dev/null
       return
     fi
   done
@@ -51,6 +55,14 @@ base_image() {
   buildah config --env GOPATH=/go --env GOTOOLCHAIN=local --env GOPROXY="$(go env GOPROXY)" \
     --env PATH=/usr/local/go/bin:/usr/sbin:/usr/bin "$container"
   buildah commit -q --rm "$container" "docker.io/library/$name" >/dev/null
+}
+
+# program_of IMAGE FILE: copies the program out of the image.
+program_of() {
+  local container
+  container=$(buildah from --pull-never "$1" 2>/dev/null)
+  cp "$(buildah mount "$container")/rufus_exporter" "$2"
+  buildah rm "$container" >/dev/null
 }
 
 # build_image ARCHITECTURE ARGUMENT...: the image of the Dockerfile. This buildah does not know BUILDPLATFORM.
