@@ -171,13 +171,17 @@ func testInspection(t *testing.T, chromium *browser) {
 	faults := strings.Join(slices.Concat(found.faults(v), tab.faults(bad)), "\n")
 	for _, want := range []string{
 		"overflows", "out of sight: outside", "faint: faint", "overlap: b closed",
-		"http://localhost:9999/elsewhere.png", "Content Security Policy", "ContentSecurityPolicyIssue", "Failed to load resource",
+		"http://localhost:9999/elsewhere.png", "Failed to load resource",
+		"Content Security Policy", "ContentSecurityPolicyIssue",
 	} {
 		if !strings.Contains(faults, want) {
 			t.Errorf("not found: %s", want)
 		}
 	}
-	for i, want := range []row{{Name: "a", State: "active", Passings: "1", Visible: true}, {Name: "b", State: "closed", Passings: "2"}} {
+	for i, want := range []row{
+		{Name: "a", State: "active", Passings: "1", Visible: true},
+		{Name: "b", State: "closed", Passings: "2"},
+	} {
 		if i >= len(found.Rows) || found.Rows[i] != want {
 			t.Errorf("rows: %+v, want %+v in place %d", found.Rows, want, i)
 		}
