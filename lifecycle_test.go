@@ -103,25 +103,13 @@ func TestSessionsYMLIsValid(t *testing.T) {
 
 // slowScrape starts an exporter and a scrape that waits for the API, and returns what lets the API answer and where the
 // scrape's answer comes.
-func slowScrape(t *testing.T) (e *exporter, answer func(), body <-chan string) {
+func slowScrape(t *testing.T) (e *exporter, answer func(), scrape <-chan string) {
 	t.Helper()
 	g := newGate(t)
-	e = start(t, settings(serveAPI(t, g.before(healthy)).url, "timeout: 30s")+"  - "+simulator.ID("slow")+"\n")
-	req, err := http.NewRequest(http.MethodGet, e.url+"/metrics", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", "30")
-	bodies := make(chan string, 1)
-	go func() {
-		if resp, body, err := ask(e.client, req); err != nil {
-			bodies <- err.Error()
-		} else {
-			bodies <- resp.Status + "\n" + body
-		}
-	}()
+	e = start(t, settings(serveAPI(t, g.before(healthy)).url)+"  - {name: slow, token: "+simulator.ID("slow")+"}\n")
+	scrape = e.background()
 	await(t, g.arrived, "the request to the API")
-	return e, g.open, bodies
+	return e, g.open, scrape
 }
 
 func TestSignalsLetScrapesEnd(t *testing.T) {
@@ -129,15 +117,15 @@ func TestSignalsLetScrapesEnd(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(s.String(), func(t *testing.T) {
 			t.Parallel()
-			e, answer, body := slowScrape(t)
+			e, answer, scrape := slowScrape(t)
 			e.signal(s)
 			e.wait("stopping")
 			answer()
-			got := <-body
+			got := <-scrape
 			if !strings.HasPrefix(got, "200 OK\n") {
 				t.Errorf("the scrape in flight got %s", got)
 			}
-			parseSeries(got).expect(t, series{`rufus_session_up{session="` + simulator.ID("slow")[:8] + `"}`: "1"})
+			parseSeries(got).expect(t, series{up("slow"): "1"})
 			if code := e.exitCode(); code != exitStopped {
 				t.Errorf("exit code %d", code)
 			}
@@ -147,14 +135,14 @@ func TestSignalsLetScrapesEnd(t *testing.T) {
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
-	e, _, body := slowScrape(t)
+	e, _, scrape := slowScrape(t)
 	e.signal(syscall.SIGTERM)
 	e.wait("stopping")
 	e.signal(syscall.SIGTERM)
 	if code := e.exitCode(); code != -1 {
 		t.Errorf("exit code %d, want an end by the signal", code)
 	}
-	if got := <-body; strings.HasPrefix(got, "200") {
+	if got := <-scrape; strings.HasPrefix(got, "200") {
 		t.Errorf("the scrape was answered: %s", got)
 	}
 }
@@ -171,16 +159,11 @@ func TestScrapeDeadline(t *testing.T) {
 		}
 		healthy(w, r)
 	}))
-	e := start(t, settings(api.url, "timeout: 30s")+
+	e := start(t, settings(api.url)+
 		"  - {name: hangs, token: "+simulator.ID("hangs")+"}\n"+
 		"  - {name: answers, token: "+simulator.ID("answers")+"}\n",
 		"--scrape.timeout-offset=28s")
-	req, err := http.NewRequest(http.MethodGet, e.url+"/metrics", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", "2") // of which at least half is left
-	_, body := e.do(req)
+	_, body := e.get("/metrics", "X-Prometheus-Scrape-Timeout-Seconds", "2") // of which at least half is left
 	parseSeries(body).expect(t, series{
 		`rufus_session_up{session="answers"}`:                   "1",
 		`rufus_session_up{session="hangs"}`:                     "0",

@@ -82,7 +82,10 @@ func start(t *testing.T, sessions string, args ...string) *exporter {
 	dir := t.TempDir()
 	e := &exporter{t: t, file: filepath.Join(dir, "sessions.yml")}
 	e.write(sessions)
-	e.run(command(t, dir, append([]string{"--web.listen-address=127.0.0.1:0"}, args...)...))
+	if !strings.Contains(strings.Join(args, " "), "--web.listen-address=") {
+		args = append(args, "--web.listen-address=127.0.0.1:0")
+	}
+	e.run(command(t, dir, args...))
 	return e
 }
 
@@ -172,14 +175,24 @@ func (e *exporter) wait(pattern string) (group string) {
 	}
 }
 
-// get asks for a path and returns the answer with its body.
-func (e *exporter) get(path string) (*http.Response, string) {
+// request returns a request, with a header of names and values. Scrapes have as long as the tests are patient.
+func (e *exporter) request(method, path string, header ...string) *http.Request {
 	e.t.Helper()
-	req, err := http.NewRequest(http.MethodGet, e.url+path, http.NoBody)
+	req, err := http.NewRequest(method, e.url+path, http.NoBody)
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return e.do(req)
+	req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", fmt.Sprint(patience.Seconds()))
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	return req
+}
+
+// get asks for a path and returns the answer with its body.
+func (e *exporter) get(path string, header ...string) (*http.Response, string) {
+	e.t.Helper()
+	return e.do(e.request(http.MethodGet, path, header...))
 }
 
 func (e *exporter) do(req *http.Request) (*http.Response, string) {
@@ -201,14 +214,24 @@ func ask(client *http.Client, req *http.Request) (*http.Response, string, error)
 	return resp, string(body), err
 }
 
+// background starts a scrape and returns where its status and body will come, or its error.
+func (e *exporter) background() <-chan string {
+	e.t.Helper()
+	req, answers := e.request(http.MethodGet, "/metrics"), make(chan string, 1)
+	go func() {
+		if resp, body, err := ask(e.client, req); err != nil {
+			answers <- err.Error()
+		} else {
+			answers <- resp.Status + "\n" + body
+		}
+	}()
+	return answers
+}
+
 // reload asks for a reload over HTTP.
 func (e *exporter) reload() (status int, body string) {
 	e.t.Helper()
-	req, err := http.NewRequest(http.MethodPost, e.url+"/-/reload", http.NoBody)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	resp, body := e.do(req)
+	resp, body := e.do(e.request(http.MethodPost, "/-/reload"))
 	return resp.StatusCode, body
 }
 
@@ -319,7 +342,8 @@ func finish(t *testing.T, cmd *exec.Cmd) (code int, stdout, stderr string) {
 
 // upstream is an API that counts what it is asked.
 type upstream struct {
-	url string // including /v0
+	url    string        // including /v0
+	closed chan struct{} // one for each connection that has ended
 
 	mu          sync.Mutex
 	requests    []string // method and path of each
@@ -329,7 +353,7 @@ type upstream struct {
 // serveAPI starts an API that answers as handler does.
 func serveAPI(t *testing.T, handler http.Handler) *upstream {
 	t.Helper()
-	u := &upstream{}
+	u := &upstream{closed: make(chan struct{}, 1000)}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u.mu.Lock()
 		u.requests = append(u.requests, r.Method+" "+r.URL.Path)
@@ -337,10 +361,13 @@ func serveAPI(t *testing.T, handler http.Handler) *upstream {
 		handler.ServeHTTP(w, r)
 	}))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
+		switch state {
+		case http.StateNew:
 			u.mu.Lock()
 			u.connections++
 			u.mu.Unlock()
+		case http.StateClosed:
+			u.closed <- struct{}{}
 		}
 	}
 	server.Start()
@@ -358,8 +385,12 @@ func (u *upstream) asked() (requests []string, connections int) {
 	return requests, u.connections
 }
 
-// settings is the head of a sessions.yml for the API at url, with further settings of its api section.
+// settings is the head of a sessions.yml for the API at url, with further settings of its api section. Unless one of them
+// is a timeout, no request runs into one.
 func settings(url string, further ...string) string {
+	if !strings.Contains(strings.Join(further, " "), "timeout:") {
+		further = append(further, "timeout: 5m")
+	}
 	return fmt.Sprintf("api:\n  url: %q\n  key: %s\n", url, apiKey) + indented(further) + "sessions:\n"
 }
 

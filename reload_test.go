@@ -274,6 +274,25 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// The key and the tokens go in clear to an API without TLS, which matters unless it is on this machine.
+func TestWarningOfClearText(t *testing.T) {
+	t.Parallel()
+	for url, warns := range map[string]bool{
+		"https://api.example/v0":    false,
+		"http://api.example/v0":     true,
+		"http://192.0.2.1:8080":     true,
+		"http://localhost:8080/v0":  false,
+		"http://127.8.0.1/v0":       false,
+		"http://[::1]:8080/v0":      false,
+		"http://localhost.example/": true,
+	} {
+		w := watch(t, func(w *watched) { w.write("sessions.yml", list(`key: k1, url: "`+url+`"`, "a")) })
+		if strings.Contains(w.log.String(), "level=WARN") != warns {
+			t.Errorf("%s: %s", url, &w.log)
+		}
+	}
+}
+
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -90,21 +92,24 @@ func drip(w http.ResponseWriter, r *http.Request) {
 }
 
 // endless sends blanks until the client has gone.
-func endless(w http.ResponseWriter, _ *http.Request) { pour(w) }
+func endless(w http.ResponseWriter, _ *http.Request) { pour(w, bytes.Repeat([]byte(" "), 1<<16)) }
 
-func pour(w io.Writer) {
-	blanks := []byte(strings.Repeat(" ", 1<<16))
+func pour(w io.Writer, drops []byte) {
 	for {
-		if _, err := w.Write(blanks); err != nil {
+		if _, err := w.Write(drops); err != nil {
 			return
 		}
 	}
 }
 
-// bomb sends blanks as endless does, a thousandth of the size by gzip.
+// bomb sends blanks as endless does, in a thousandth of the bytes.
 func bomb(w http.ResponseWriter, _ *http.Request) {
+	var blanks bytes.Buffer
+	packed := gzip.NewWriter(&blanks)
+	_, _ = packed.Write(make([]byte, 1<<20))
+	_ = packed.Close()
 	w.Header().Set("Content-Encoding", "gzip")
-	pour(gzip.NewWriter(w))
+	pour(w, blanks.Bytes())
 }
 
 // shows returns the series of a session like the documented one, without their prefix and the label session, with
@@ -161,12 +166,15 @@ func (s series) of(session string) series {
 	return shown
 }
 
-// tokens are all that can come of asking for a token: what the API answers, and what is exposed.
-var tokens = []struct {
+// answered is what the API answers to a token, and what is exposed then.
+type answered struct {
 	name   string
 	answer http.HandlerFunc
 	want   series
-}{
+}
+
+// answers are all that can come of asking for a token, and overdue what takes longer than a request may.
+var answers = []answered{
 	{"as documented", one(), shows()},
 	{"with the envelope", body(`{"body": ` + result("["+documented+"]") + `}`), shows()},
 	{"result is an object", ok(documented), shows()},
@@ -248,14 +256,18 @@ var tokens = []struct {
 	{"503 without Retry-After", says(503, ""), fails(rufus.ServerError)},
 	{"504", says(504, ""), fails(rufus.ServerError)},
 
-	{"no answer", hang, fails(rufus.Timeout)},
-	{"a byte now and then", drip, fails(rufus.Timeout)},
 	{"reset", reset, fails(rufus.Network)},
 	{"closed instead of an answer", tcp(""), fails(rufus.Network)},
 	{"cut in the header", tcp("HTTP/1.1 200 OK\r\nContent-Le"), fails(rufus.Network)},
 	{"cut in the body", tcp("HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"), fails(rufus.Network)},
 	{"chunked garbage", tcp("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"), fails(rufus.Network)},
 	{"no HTTP", tcp("220 smtp\r\n"), fails(rufus.Network)},
+}
+
+var overdue = []answered{
+	{"as documented", one(), shows()},
+	{"no answer", hang, fails(rufus.Timeout)},
+	{"a byte now and then", drip, fails(rufus.Timeout)},
 }
 
 // lower sends an answer in lower case.
@@ -267,55 +279,61 @@ func lower(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// serveAll starts an exporter of sessions that are answered like that.
+func serveAll(t *testing.T, all []answered, further ...string) *exporter {
+	t.Helper()
+	handlers, list := map[string]http.HandlerFunc{}, ""
+	for _, a := range all {
+		handlers[simulator.ID(a.name)] = a.answer
+		list += fmt.Sprintf("  - {name: %q, token: %s}\n", a.name, simulator.ID(a.name))
+	}
+	api := serveAPI(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handlers[path.Base(r.URL.Path)](w, r)
+	}))
+	return start(t, settings(api.url, further...)+list)
+}
+
 // Every answer and every failure, all in one scrape, so that none may harm the others; and by /probe the same series.
 func TestSeriesOfTokens(t *testing.T) {
 	t.Parallel()
-	answers, list := map[string]http.HandlerFunc{}, ""
-	for _, test := range tokens {
-		answers[simulator.ID(test.name)] = test.answer
-		list += fmt.Sprintf("  - {name: %q, token: %s}\n", test.name, simulator.ID(test.name))
-	}
-	api := serveAPI(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answers[path.Base(r.URL.Path)](w, r)
-	}))
-	e := start(t, settings(api.url, "timeout: 2s")+list)
-
+	e := serveAll(t, answers)
 	scrape := e.scrape("/metrics")
-	for _, test := range tokens {
-		if got := scrape.of(test.name); !maps.Equal(got, test.want) {
-			t.Errorf("%s: got %v\nwant %v", test.name, got, test.want)
+	for _, a := range answers {
+		if got := scrape.of(a.name); !maps.Equal(got, a.want) {
+			t.Errorf("%s: got %v\nwant %v", a.name, got, a.want)
+		}
+		probe := e.scrape("/probe?target=" + url.QueryEscape(a.name))
+		if got := probe.of(a.name); !maps.Equal(got, a.want) || len(probe) != len(a.want) {
+			t.Errorf("%s, probe: got %v\nwant %v", a.name, probe, a.want)
 		}
 	}
 	scrape.expect(t, series{
-		"rufus_exporter_sessions":                            fmt.Sprint(len(tokens)),
+		"rufus_exporter_sessions":                            fmt.Sprint(len(answers)),
 		`rufus_api_requests_total{outcome="unauthorized"}`:   "2",
-		`rufus_api_requests_total{outcome="timeout"}`:        "2",
 		`rufus_api_requests_total{outcome="rate_limited"}`:   "0",
 		`rufus_api_requests_in_flight`:                       "0",
 		`rufus_api_backoff_until_timestamp_seconds`:          "",
 		`rufus_exporter_config_last_reload_successful`:       "1",
 		`promhttp_metric_handler_requests_total{code="500"}`: "0",
 	})
-	t.Run("probe", func(t *testing.T) {
-		for _, test := range tokens {
-			t.Run(test.name, func(t *testing.T) {
-				t.Parallel()
-				req, err := http.NewRequest(http.MethodGet, e.url+"/probe", http.NoBody)
-				if err != nil {
-					t.Fatal(err)
-				}
-				req.URL.RawQuery = "target=" + strings.ReplaceAll(test.name, " ", "+")
-				resp, text := e.do(req)
-				probe := parseSeries(text)
-				if got := probe.of(test.name); resp.StatusCode != http.StatusOK || !maps.Equal(got, test.want) {
-					t.Errorf("status %d, got %v\nwant %v", resp.StatusCode, got, test.want)
-				}
-				if len(probe) != len(test.want) {
-					t.Errorf("series of others: %v", probe)
-				}
-			})
+	// The race detector takes several times as much.
+	var resident float64
+	if _, err := fmt.Sscan(e.scrape("/metrics?collect[]=exporter")["process_resident_memory_bytes"], &resident); err != nil {
+		t.Error(err)
+	} else if !raced && resident > 100<<20 {
+		t.Errorf("%.0f MiB are resident", resident/(1<<20))
+	}
+}
+
+func TestSeriesOfTimeouts(t *testing.T) {
+	t.Parallel()
+	scrape := serveAll(t, overdue, "timeout: 2s").scrape("/metrics")
+	for _, a := range overdue {
+		if got := scrape.of(a.name); !maps.Equal(got, a.want) {
+			t.Errorf("%s: got %v\nwant %v", a.name, got, a.want)
 		}
-	})
+	}
+	scrape.expect(t, series{`rufus_api_requests_total{outcome="timeout"}`: "2"})
 }
 
 // devices are all that can come of following a device: what the API says about its active session, all of its
@@ -408,11 +426,11 @@ func (s series) ofDevice(session string) series {
 func TestSeriesOfDevices(t *testing.T) {
 	t.Parallel()
 	list, listed := "", []string{}
-	answers := map[string]http.HandlerFunc{}
+	handlers := map[string]http.HandlerFunc{}
 	for _, test := range devices {
 		id := simulator.ID(test.name)
-		answers["/v0/sessions/device/"+id+"/active"] = test.active
-		answers["/v0/sessions/device/"+id] = test.history
+		handlers["/v0/sessions/device/"+id+"/active"] = test.active
+		handlers["/v0/sessions/device/"+id] = test.history
 		list += fmt.Sprintf("  - {name: %q, device: %s, silent_after: 10m}\n", test.name, id)
 		if test.listed != "" {
 			listed = append(listed, fmt.Sprintf(`{"deviceid": %q, %s}`, id, test.listed))
@@ -433,9 +451,9 @@ func TestSeriesOfDevices(t *testing.T) {
 					test.list(w, r)
 					return
 				}
-				answers[r.URL.Path](w, r)
+				handlers[r.URL.Path](w, r)
 			}))
-			e := start(t, settings(api.url, "timeout: 10s", "device_metrics: true")+list)
+			e := start(t, settings(api.url, "device_metrics: true")+list)
 			scrape := e.scrape("/metrics")
 			scrape.expect(t, series{"rufus_devices_up": test.up})
 			for _, device := range devices {
@@ -486,7 +504,7 @@ func TestSeriesWhileBackingOff(t *testing.T) {
 					healthy(w, r)
 				})).ServeHTTP(w, r)
 			}))
-			list := settings(api.url, "timeout: 30s")
+			list := settings(api.url)
 			for i := range 10 {
 				list += fmt.Sprintf("  - {name: %q, token: %s}\n", fmt.Sprint(i), simulator.ID(fmt.Sprint(i)))
 			}

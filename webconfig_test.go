@@ -10,9 +10,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -206,4 +209,23 @@ func TestHealthCheck(t *testing.T) {
 		!strings.Contains(stderr, "refused") {
 		t.Errorf("dead: exit code %d: %s", code, stderr)
 	}
+}
+
+// secureAPI starts a healthy API with that certificate and returns its base URL.
+func secureAPI(t *testing.T, cert tls.Certificate) (url string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(healthy)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // it would tell of every client that turns away
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.URL + "/v0"
+}
+
+func expired(template *x509.Certificate) {
+	template.NotBefore, template.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+}
+
+func forAnotherHost(template *x509.Certificate) {
+	template.IPAddresses, template.DNSNames = nil, []string{"elsewhere.example"}
 }

@@ -1,0 +1,150 @@
+//go:build unix
+
+package main
+
+import (
+	"log/slog"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"rufus_exporter/config"
+	"rufus_exporter/rufus"
+)
+
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// all returns the first group of every match.
+func all(pattern, text string) (found []string) {
+	for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		found = append(found, match[1])
+	}
+	return found
+}
+
+// same checks that the README names exactly what the program has.
+func same(t *testing.T, what string, documented, real []string) {
+	t.Helper()
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(real))) {
+		if !slices.Contains(documented, name) {
+			t.Errorf("README.md lacks the %s %s", what, name)
+		}
+	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(documented))) {
+		if !slices.Contains(real, name) {
+			t.Errorf("README.md has the %s %s, which the program has not", what, name)
+		}
+	}
+}
+
+// The metric tables of the README against all that the collectors may expose, and what main adds to it.
+func TestReadmeMetrics(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	r := newReloader(func() (*config.Config, error) {
+		return config.Parse([]byte("api: {key: k, device_metrics: true}\nsessions: [0123456789ABCDEF]"), "sessions.yml")
+	}, registry, slog.New(slog.DiscardHandler))
+	if err := r.reload(); err != nil {
+		t.Fatal(err)
+	}
+	descs := make(chan *prometheus.Desc, 100)
+	registry.Describe(descs)
+	r.sessions().Collector(t.Context()).Describe(descs)
+	close(descs)
+	var exposed []string
+	for desc := range descs {
+		exposed = append(exposed, all(`fqName: "([^"]+)"`, desc.String())...)
+	}
+	_, scrape := start(t, valid).get("/metrics?collect[]=exporter")
+	exposed = append(exposed, all(`(?m)^# TYPE (rufus_\S+)`, scrape)...)
+	same(t, "metric", all("(?m)^\\| `(rufus_\\w+)`", readme(t)), exposed)
+}
+
+func TestReadmeReasons(t *testing.T) {
+	t.Parallel()
+	_, trouble, _ := strings.Cut(readme(t), "\n## Trouble\n")
+	var reasons []string
+	for _, reason := range rufus.Reasons() {
+		reasons = append(reasons, string(reason))
+	}
+	same(t, "reason", all("(?m)^\\| `(\\w+)`", trouble), reasons)
+}
+
+func TestReadmeFlags(t *testing.T) {
+	t.Parallel()
+	_, help, _ := runs(t, "", "--help")
+	flags := all(`(?m)^ {2,6}(?:-\w, )?--(?:\[no-\])?([\w.-]+)`, help)
+	// What --help leaves out.
+	flags = append(flags, "help-man", "completion-script-bash", "completion-script-zsh")
+	same(t, "flag", all("`--([\\w.-]+)", readme(t)), flags)
+}
+
+// The example must load as it stands, apart from the key's file, and every key that there is must at least be named.
+func TestReadmeConfiguration(t *testing.T) {
+	t.Parallel()
+	_, section, ok := strings.Cut(readme(t), "\n## Configuration\n")
+	if !ok {
+		t.Fatal("README.md has no section Configuration")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	examples := all("(?s)```yaml\n(.*?)```", section)
+	if len(examples) == 0 {
+		t.Fatal("the section Configuration has no example")
+	}
+	for _, example := range examples {
+		if _, err := config.Parse([]byte(example), "README.md"); err != nil {
+			for mistake := range strings.Lines(err.Error()) {
+				if !strings.Contains(mistake, "key_file cannot be read") {
+					t.Errorf("the example: %s", mistake)
+				}
+			}
+		}
+	}
+	example := strings.Join(examples, "\n")
+	named := all(`\b([a-z_]+)\b`, example)
+	var known []string
+	for where, unknown := range map[string]string{
+		"of the file":  "unknown: x",
+		"of api":       "api: {unknown: x}",
+		"of a session": "sessions: [{unknown: x}]",
+	} {
+		keys := knownKeys(t, unknown)
+		known = append(known, keys...)
+		for _, key := range keys {
+			if !slices.Contains(named, key) {
+				t.Errorf("README.md lacks the key %s %s", key, where)
+			}
+		}
+	}
+	// Its comments may name keys as well; whatever looks like one must be one, or the name of a header.
+	for _, word := range all(`[\s(]([a-z]+(?:_[a-z]+)+)\b`, example) {
+		if !slices.Contains(known, word) && word != "api_key" {
+			t.Errorf("README.md has the key %s, which the program has not", word)
+		}
+	}
+}
+
+// knownKeys returns the keys that the program says it knows where it does not know one.
+func knownKeys(t *testing.T, text string) []string {
+	t.Helper()
+	_, err := config.Parse([]byte(text), "sessions.yml")
+	if err == nil {
+		t.Fatalf("%s is valid", text)
+	}
+	lists := all(`known here: (.*)`, err.Error())
+	if len(lists) != 1 {
+		t.Fatalf("no known keys in: %s", err)
+	}
+	return strings.Split(lists[0], ", ")
+}
