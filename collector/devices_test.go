@@ -123,7 +123,7 @@ func TestAFailedListIsNotAskedForAgain(t *testing.T) {
 // What a list that comes too late or not at all leaves out is the health of the devices, nothing else.
 func TestAMissingListHarmsNothing(t *testing.T) {
 	for what, list := range map[string]reply{
-		"fails":         {err: failure(rufus.InvalidResponse)},
+		"fails":         {list: devices(t, true), err: failure(rufus.InvalidResponse)},
 		"is late":       {after: time.Minute},
 		"panics":        {panics: "surprise"},
 		"asks to wait":  {after: time.Second, err: wait(time.Minute)},

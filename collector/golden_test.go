@@ -216,6 +216,24 @@ func TestExposition(t *testing.T) {
 	}
 }
 
+// What is served is what a registry that checks everything would serve, but for the order of the series.
+func TestGatherIsWhatARegistryGathers(t *testing.T) {
+	sorted := func(text string) []string { return slices.Sorted(strings.SplitSeq(text, "\n")) }
+	for _, s := range scenes(t) {
+		t.Run(s.file, func(t *testing.T) {
+			inFakeTime(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 9500*time.Millisecond)
+				defer cancel()
+				families, err := s.stage().Collector(ctx).Gather()
+				if err != nil {
+					t.Fatal(err)
+				}
+				equal(t, "lines", sorted(text(t, families)), sorted(text(t, scrape(t, s.stage()))))
+			})
+		})
+	}
+}
+
 // text writes families in Prometheus' text format, and checks that they can be read again.
 func text(t *testing.T, families []*dto.MetricFamily) string {
 	t.Helper()
@@ -299,8 +317,8 @@ func TestSeriesComeInTheOrderOfTheFile(t *testing.T) {
 		})
 		sessions := s.Sessions(append(tokens("z", "m", "a"), device("k")))
 		var want []string
-		for _, name := range []string{"z", "m", "a", "k"} {
-			for _, metric := range []string{"up", "fetch_duration_seconds", "info", "active", "passings"} {
+		for _, metric := range []string{"up", "fetch_duration_seconds", "info", "active", "passings"} {
+			for _, name := range []string{"z", "m", "a", "k"} {
 				want = append(want, "rufus_session_"+metric+" "+name)
 			}
 		}

@@ -48,6 +48,26 @@ func TestAReloadDuringAScrape(t *testing.T) {
 	})
 }
 
+// Also a failure that a scrape joined is asked about once more, although nothing is remembered of a removed entry.
+func TestAReloadDuringAJoinedFailure(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(func(r request) reply {
+			if r.nth == 1 {
+				return reply{after: 3 * time.Second, err: failure(rufus.Network)}
+			}
+			return reply{session: counting(31)}
+		})
+		old := s.Sessions(tokens("removed"))
+		first := s.start(old, 10*time.Second)
+		time.Sleep(time.Second)
+		joined := s.start(old, 10*time.Second)
+		time.Sleep(time.Second)
+		s.Sessions(tokens("kept"))
+		equal(t, "who was first", (<-first).outcomes(), "removed network")
+		equal(t, "who joined", (<-joined).outcomes(), "removed 31")
+	})
+}
+
 // Requests in flight before and after a reload share the one limit.
 func TestAReloadKeepsTheLimit(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"reflect"
 	"strings"
 	"sync"
@@ -24,6 +25,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if latency, err := time.ParseDuration(os.Getenv(benchmarkAPI)); err == nil {
+		_ = serveBenchmarkAPI(latency) // ends with its standard input
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -27,7 +27,7 @@ func (h *handler) metrics(w http.ResponseWriter, r *http.Request) {
 	if len(parts) == 0 || slices.Contains(parts, "sessions") {
 		ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
 		defer cancel()
-		gatherers = append(gatherers, gatherer(h.Sessions().Collector(ctx)))
+		gatherers = append(gatherers, h.Sessions().Collector(ctx))
 	}
 	if len(parts) == 0 || slices.Contains(parts, "exporter") {
 		gatherers = append(gatherers, h.Exporter) // last, so that it counts the requests of this scrape
@@ -49,7 +49,7 @@ func (h *handler) probe(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
 	defer cancel()
-	h.expose(w, r, []prometheus.Gatherer{gatherer(session.Collector(ctx))})
+	h.expose(w, r, []prometheus.Gatherer{session.Collector(ctx)})
 }
 
 // discovery serves the names of all sessions with their labels, for Prometheus' http_sd_configs.
@@ -99,13 +99,6 @@ func (h *handler) union(gatherers []prometheus.Gatherer) prometheus.Gatherer {
 		slices.SortFunc(all, func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) })
 		return all, failed
 	})
-}
-
-// gatherer returns a registry with c alone.
-func gatherer(c prometheus.Collector) prometheus.Gatherer {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(c)
-	return registry
 }
 
 // How long a scrape may take.

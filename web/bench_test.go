@@ -1,0 +1,296 @@
+//go:build unix
+
+package web
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"rufus_exporter/collector"
+	"rufus_exporter/rufus"
+)
+
+// benchmarkAPI in the environment makes the test binary an API for the benchmarks: in a process of its own, so that
+// what it costs is not counted. The value is the latency of its answers.
+const benchmarkAPI = "RUFUS_BENCHMARK_API"
+
+// serveBenchmarkAPI answers for every token until standard input ends. It prints its address.
+func serveBenchmarkAPI(latency time.Duration) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(os.Stdout, listener.Addr()); err != nil {
+		return err
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(latency)
+		_, _ = fmt.Fprintf(w, `{"description":"Success","result":[{"token_session":%q,"alias":"START-5K",`+
+			`"creation_date":"2023-02-03T15:08:12.000Z","duration":"2023-02-03T17:08:12.000Z","active":true,"passings":31,`+
+			`"first":"2023-02-03T16:08:18.263Z","last":"2023-12-22T09:20:25.130Z"}]}`,
+			r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
+	})}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		_ = server.Close()
+	}()
+	return server.Serve(listener)
+}
+
+// startBenchmarkAPI starts that process and returns its base URL.
+func startBenchmarkAPI(b *testing.B, latency time.Duration) *url.URL {
+	b.Helper()
+	api := exec.Command(os.Args[0])
+	api.Env = append(os.Environ(), benchmarkAPI+"="+latency.String())
+	stdin, err := api.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stdout, err := api.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := api.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = stdin.Close()
+		_ = api.Wait()
+	})
+	address, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &url.URL{Scheme: "http", Host: strings.TrimSpace(address), Path: "/v0"}
+}
+
+func benchmarkToken(i int) string { return fmt.Sprintf("%064X", i) }
+
+// floor asks for n sessions with bare net/http and decodes them into a plain struct: the least a scrape can cost.
+func floor(b *testing.B, client *http.Client, base *url.URL, n, concurrency int) {
+	type answer struct {
+		Result []struct {
+			Token    string    `json:"token_session"`
+			Alias    string    `json:"alias"`
+			Created  time.Time `json:"creation_date"`
+			Duration time.Time `json:"duration"`
+			Active   bool      `json:"active"`
+			Passings int       `json:"passings"`
+			First    time.Time `json:"first"`
+			Last     time.Time `json:"last"`
+		} `json:"result"`
+	}
+	fetch := func(i int) (passings int, err error) {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet,
+			base.String()+"/sessions/"+benchmarkToken(i), http.NoBody)
+		if err != nil {
+			return 0, err
+		}
+		req.Header.Set("api_key", "key")
+		resp, err := client.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return 0, err
+		}
+		var a answer
+		if err := json.Unmarshal(body, &a); err != nil {
+			return 0, err
+		}
+		return a.Result[0].Passings, nil
+	}
+	var next, sum atomic.Int64
+	var workers sync.WaitGroup
+	for range concurrency {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				passings, err := fetch(i)
+				if err != nil {
+					b.Error(err)
+				}
+				sum.Add(int64(passings))
+			}
+		})
+	}
+	workers.Wait()
+	if sum.Load() != int64(31*n) {
+		b.Errorf("the floor saw %d passings", sum.Load())
+	}
+}
+
+// benchmarkHandler returns the whole handler before the API at base.
+func benchmarkHandler(base *url.URL, n, concurrency int, minInterval time.Duration) http.Handler {
+	logger := slog.New(slog.DiscardHandler)
+	var current *collector.Sessions
+	exporter := collector.NewExporter(func() *collector.Sessions { return current })
+	fetcher := collector.NewFetcher(collector.Options{
+		Source: rufus.NewClient(rufus.Options{
+			URL: base, Key: rufus.NewSecret("key"), KeyHeader: "api_key", UserAgent: "benchmark", Timeout: 5 * time.Second,
+			Transport: rufus.NewTransport(rufus.TransportOptions{MaxConns: concurrency, Timeout: 5 * time.Second}),
+			Observe:   exporter.Observe,
+		}),
+		MaxConcurrentRequests: concurrency,
+		MinInterval:           minInterval,
+		Now:                   time.Now,
+		Logger:                logger,
+	})
+	entries := make([]collector.Entry, n)
+	for i := range entries {
+		entries[i] = collector.Entry{
+			Name:   fmt.Sprintf("session-%05d", i),
+			Target: rufus.Target{ID: rufus.NewSecret(benchmarkToken(i))},
+			Labels: map[string]string{"race": "5k", "point": "finish"},
+		}
+	}
+	current = fetcher.Sessions(entries)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(exporter)
+	return NewHandler(Options{
+		Sessions:      func() *collector.Sessions { return current },
+		Exporter:      registry,
+		Reload:        func() error { return nil },
+		ReloadError:   func() error { return nil },
+		TelemetryPath: "/metrics",
+		MaxRequests:   40,
+		Now:           time.Now,
+		Logger:        logger,
+	})
+}
+
+// scrape asks the handler for everything, as text.
+func scrape(h http.Handler) *bytes.Buffer {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+	return w.Body
+}
+
+// up returns how many sessions are up in a scrape.
+func up(scrape *bytes.Buffer) (n int) {
+	for line := range bytes.Lines(scrape.Bytes()) {
+		if bytes.HasPrefix(line, []byte("rufus_session_up{")) && bytes.HasSuffix(line, []byte(" 1\n")) {
+			n++
+		}
+	}
+	return n
+}
+
+// cost is what a piece of work took of this process.
+type cost struct {
+	cpu    time.Duration
+	bytes  uint64
+	allocs uint64
+}
+
+func measure(work func()) cost {
+	var before, after runtime.MemStats
+	var start, end syscall.Rusage
+	runtime.ReadMemStats(&before)
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &start)
+	work()
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &end)
+	runtime.ReadMemStats(&after)
+	cpu := func(u syscall.Rusage) time.Duration { return time.Duration(u.Utime.Nano() + u.Stime.Nano()) }
+	return cost{cpu(end) - cpu(start), after.TotalAlloc - before.TotalAlloc, after.Mallocs - before.Mallocs}
+}
+
+// BenchmarkScrape compares, in turns, a scrape through the whole handler with the floor, and shows apart what gathering
+// and encoding take of it. All figures are medians for one session: CPU in µs, allocated bytes, allocations; and
+// x-floor is the CPU of a scrape in floors. Read it with -benchtime=20x or more.
+func BenchmarkScrape(b *testing.B) {
+	const concurrency = 32
+	base := startBenchmarkAPI(b, 0)
+	for _, n := range []int{10, 100, 1000, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			transport := &http.Transport{MaxConnsPerHost: concurrency, MaxIdleConnsPerHost: concurrency}
+			defer transport.CloseIdleConnections()
+			client := &http.Client{Transport: transport}
+			asking := benchmarkHandler(base, n, concurrency, 0)
+			reusing := benchmarkHandler(base, n, concurrency, time.Hour)
+			works := []struct {
+				name string
+				work func()
+			}{
+				{"floor", func() { floor(b, client, base, n, concurrency) }},
+				{"scrape", func() { scrape(asking) }},
+				{"expose", func() { scrape(reusing) }},
+			}
+			for _, w := range works {
+				w.work() // opens the connections
+			}
+			if got := up(scrape(asking)); got != n {
+				b.Fatalf("%d of %d sessions up", got, n)
+			}
+			costs := make([][]cost, len(works))
+			for b.Loop() {
+				for i, w := range works {
+					runtime.GC() // none pays for the garbage of another
+					costs[i] = append(costs[i], measure(w.work))
+				}
+			}
+			per := func(i int, of func(cost) float64) float64 {
+				var all []float64
+				for _, c := range costs[i] {
+					all = append(all, of(c)/float64(n))
+				}
+				slices.Sort(all)
+				return all[len(all)/2]
+			}
+			cpu := func(c cost) float64 { return float64(c.cpu.Nanoseconds()) / 1e3 }
+			for i, w := range works {
+				b.ReportMetric(per(i, cpu), w.name+"-µs")
+				b.ReportMetric(per(i, func(c cost) float64 { return float64(c.bytes) }), w.name+"-B")
+				b.ReportMetric(per(i, func(c cost) float64 { return float64(c.allocs) }), w.name+"-allocs")
+			}
+			b.ReportMetric(per(1, cpu)/per(0, cpu), "x-floor")
+			b.ReportMetric(0, "ns/op") // of all three together: says nothing
+		})
+	}
+}
+
+// BenchmarkLatency shows how long a scrape takes where the API does: in seconds, and how many sessions it missed.
+func BenchmarkLatency(b *testing.B) {
+	for _, c := range []struct {
+		latency        time.Duration
+		n, concurrency int
+	}{
+		{20 * time.Millisecond, 1000, 32},
+		{50 * time.Millisecond, 1000, 32},
+		{200 * time.Millisecond, 1000, 32},
+		{50 * time.Millisecond, 10000, 256},
+	} {
+		b.Run(fmt.Sprintf("%s/%d/%d", c.latency, c.n, c.concurrency), func(b *testing.B) {
+			h := benchmarkHandler(startBenchmarkAPI(b, c.latency), c.n, c.concurrency, 0)
+			missed := 0
+			for b.Loop() {
+				missed += c.n - up(scrape(h))
+			}
+			b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/scrape")
+			b.ReportMetric(float64(missed)/float64(b.N), "missed/scrape")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
