@@ -25,8 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// net/http writes what a server sends unasked to the standard logger. That may be anything, so a program that
-	// uses this package has to discard it, as main does.
+	// See NewTransport: what a server sends unasked would be printed.
 	log.SetOutput(io.Discard)
 	goleak.VerifyTestMain(m)
 }

@@ -28,6 +28,10 @@ type TransportOptions struct {
 // Where an API allows fewer requests at a time on an HTTP/2 connection than are wanted (most allow 100 or more),
 // net/http opens further connections, beyond MaxConns. Its setting against that, StrictMaxConcurrentRequests, has
 // requests wait for each other for ever in Go 1.26, so it stays off.
+//
+// What a server sends unasked on an idle connection, such as the rest of an answer that was longer than it said,
+// net/http writes to the standard logger: tokens perhaps. No setting of the transport prevents that, so a program that
+// uses this package must discard what the standard logger is given.
 func NewTransport(o TransportOptions) *http.Transport {
 	dialer := net.Dialer{
 		Timeout:         o.Timeout,
