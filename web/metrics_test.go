@@ -315,6 +315,8 @@ func TestDiscovery(t *testing.T) {
 		`{"targets":["turn"]},`+
 		`{"targets":["mistyped"]}]`+"\n")
 	equal(t, "requests", mats.Requests().Total(), 0)
+
+	equal(t, "without sessions", newStand(&api{}, nil).record("/sd").Body.String(), "[]\n") // null is refused
 }
 
 // Names are free text: discovery carries every one of them to a probe that knows it.
@@ -394,6 +396,51 @@ func (panicking) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (panicking) Collect(chan<- prometheus.Metric) { panic("surprise") }
+
+// Nobody is waited for who has left: the handler ends with its request, not with the deadline.
+func TestTheEndOfARequestEndsTheWait(t *testing.T) {
+	for _, path := range []string{"/metrics", "/probe?target=slow", "/"} {
+		synctest.Test(t, func(t *testing.T) {
+			slow := func(string) (rufus.Session, error) {
+				time.Sleep(time.Minute)
+				return rufus.Session{}, nil
+			}
+			s := newStand(&api{answers: slow}, []collector.Entry{follow(rufus.Token, "slow")}, realClocks)
+			ctx, hangUp := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, hangUp)
+			begin := time.Now()
+			s.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, path, http.NoBody))
+			equal(t, path+" took", time.Since(begin), time.Second)
+			time.Sleep(time.Minute)
+		})
+	}
+}
+
+// Scrapes at the same time share the labels of the sessions, in whatever format they write them: the race detector
+// looks on.
+func TestConcurrentScrapes(t *testing.T) {
+	_, s := simulated(t)
+	base := s.serve(t)
+	accepts := []string{
+		"text/plain", "application/openmetrics-text;version=1.0.0",
+		"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+	}
+	failures := make(chan error)
+	for i := range 12 {
+		go func() {
+			_, body, err := ask(t.Context(), http.MethodGet, base+"/metrics", "Accept", accepts[i%len(accepts)])
+			if err == nil && !strings.Contains(body, "rufus_session_passings") {
+				err = errors.New(body)
+			}
+			failures <- err
+		}()
+	}
+	for range 12 {
+		if err := <-failures; err != nil {
+			t.Error(err)
+		}
+	}
+}
 
 // A client that hangs up in the middle leaves nothing: the request ends at once, its place is free again, the answer
 // that the API still gives is not in anyone's way. TestMain looks for goroutines.
