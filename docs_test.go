@@ -34,15 +34,15 @@ func all(pattern, text string) (found []string) {
 }
 
 // same checks that the README names exactly what the program has.
-func same(t *testing.T, what string, documented, real []string) {
+func same(t *testing.T, what string, documented, existing []string) {
 	t.Helper()
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(real))) {
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(existing))) {
 		if !slices.Contains(documented, name) {
 			t.Errorf("README.md lacks the %s %s", what, name)
 		}
 	}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(documented))) {
-		if !slices.Contains(real, name) {
+		if !slices.Contains(existing, name) {
 			t.Errorf("README.md has the %s %s, which the program has not", what, name)
 		}
 	}

@@ -53,10 +53,10 @@ func (w *watched) write(name, content string) {
 }
 
 // replace puts a new file or link in the place of an old one, in one step.
-func (w *watched) replace(name string, make func(path string) error) {
+func (w *watched) replace(name string, create func(path string) error) {
 	w.t.Helper()
 	temporary := w.path(name + ".new")
-	if err := make(temporary); err != nil {
+	if err := create(temporary); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := os.Rename(temporary, w.path(name)); err != nil {

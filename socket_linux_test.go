@@ -4,17 +4,18 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 )
 
 // systemd hands over its socket as file descriptor 3 and says so in the environment.
 func TestSystemdSocket(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket, err := listener.(*net.TCPListener).File()
+	socket, err := listener.File()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +28,7 @@ func TestSystemdSocket(t *testing.T) {
 	e.write(valid)
 	inner := command(t, dir, "--web.systemd-socket")
 	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`}, inner.Args...)...)
-	cmd.Dir, cmd.Env = dir, append(inner.Env, "LISTEN_FDS=1")
+	cmd.Dir, cmd.Env = dir, slices.Concat(inner.Env, []string{"LISTEN_FDS=1"})
 	cmd.ExtraFiles = []*os.File{socket}
 	e.run(cmd)
 	if e.url != "http://"+address {

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -177,10 +178,9 @@ func TestWebConfig(t *testing.T) {
 						TLSClientConfig:   &tls.Config{RootCAs: v.roots, Certificates: v.client},
 						DisableKeepAlives: true,
 					}}
-					got := ""
-					if resp, _, err := ask(client, req); err != nil {
-						got = "error: " + err.Error()
-					} else {
+					resp, _, err := ask(client, req)
+					got := fmt.Sprint("error: ", err)
+					if err == nil {
 						got = resp.Status
 					}
 					if !strings.Contains(got, v.want) {
