@@ -2,7 +2,7 @@
 # Sourced by what builds and runs images here: without a Docker engine, systemd, or a registry. Images, build caches
 # and the stand-in for the base image are kept apart from the machine's own, and between runs.
 
-storage=${RUFUS_TOOLS:-$HOME/.cache/rufus_exporter-tools}/containers
+storage=${RUFUS_TOOLS:-$HOME/.cache/rufus_exporter-tools}/images
 mkdir -p "$storage"
 # One run at a time, with all the programs it starts: what it leaves behind is removed as a whole.
 if [[ ! ${STORAGE_LOCKED:-} ]]; then
