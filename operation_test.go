@@ -166,19 +166,10 @@ func TestHangUps(t *testing.T) {
 	g := newGate(t)
 	api := serveAPI(t, g.before(healthy))
 	e := start(t, settings(api.url)+list, "--web.max-requests=1000")
-	count := func() (goroutines, descriptors int) {
-		t.Helper()
-		scrape := e.scrape("/metrics?collect[]=exporter")
-		for name, value := range map[string]*int{"go_goroutines": &goroutines, "process_open_fds": &descriptors} {
-			if _, err := fmt.Sscan(scrape[name], value); err != nil {
-				t.Fatalf("%s is %q", name, scrape[name])
-			}
-		}
-		return goroutines, descriptors
-	}
 	// A request in flight takes a worker of the pool and three goroutines of net/http, and a descriptor.
-	goroutines, descriptors := count()
-	goroutines, descriptors = goroutines+4*sessions+2, descriptors+sessions+1
+	most := e.usage()
+	most.goroutines += 4*sessions + 2
+	most.descriptors += sessions + 1
 
 	for i := range hangUps {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
@@ -196,15 +187,7 @@ func TestHangUps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(patience); ; {
-		now, open := count()
-		if now <= goroutines && open <= descriptors {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines and %d descriptors, at most %d and %d expected", now, open, goroutines, descriptors)
-		}
-	}
+	e.returns(most)
 	if requests, _ := api.asked(); len(requests) > sessions {
 		t.Errorf("%d requests to the API for %d sessions", len(requests), sessions)
 	}

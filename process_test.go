@@ -277,6 +277,38 @@ func (s series) expect(t *testing.T, want series) {
 	}
 }
 
+// usage is what the process takes.
+type usage struct{ goroutines, descriptors, resident, heap float64 }
+
+func (e *exporter) usage() (u usage) {
+	e.t.Helper()
+	scrape := e.scrape("/metrics?collect[]=exporter")
+	for name, value := range map[string]*float64{
+		"go_goroutines": &u.goroutines, "process_open_fds": &u.descriptors,
+		"process_resident_memory_bytes": &u.resident, "go_memstats_heap_alloc_bytes": &u.heap,
+	} {
+		if _, err := fmt.Sscan(scrape[name], value); err != nil {
+			e.t.Fatalf("%s is %q", name, scrape[name])
+		}
+	}
+	return u
+}
+
+// returns waits until the process has no more goroutines and descriptors than most.
+func (e *exporter) returns(most usage) {
+	e.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		now := e.usage()
+		if now.goroutines <= most.goroutines && now.descriptors <= most.descriptors {
+			return
+		}
+		if time.Now().After(deadline) {
+			e.t.Fatalf("%v goroutines and %v descriptors, at most %v and %v expected",
+				now.goroutines, now.descriptors, most.goroutines, most.descriptors)
+		}
+	}
+}
+
 // transcript is what a process writes.
 type transcript struct {
 	mu      sync.Mutex
@@ -343,15 +375,16 @@ func finish(t *testing.T, cmd *exec.Cmd) (code int, stdout, stderr string) {
 // upstream is an API that counts what it is asked.
 type upstream struct {
 	url    string        // including /v0
-	closed chan struct{} // one for each connection that has ended
+	closed chan struct{} // one for each connection that has ended, unless too many are waiting
+	hangUp func()        // breaks all connections
 
 	mu          sync.Mutex
 	requests    []string // method and path of each
 	connections int      // ever opened
 }
 
-// serveAPI starts an API that answers as handler does.
-func serveAPI(t *testing.T, handler http.Handler) *upstream {
+// serveAPI starts an API that answers as handler does, over TLS if one of the changes to its server sets that.
+func serveAPI(t *testing.T, handler http.Handler, changes ...func(*httptest.Server)) *upstream {
 	t.Helper()
 	u := &upstream{closed: make(chan struct{}, 1000)}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -367,12 +400,22 @@ func serveAPI(t *testing.T, handler http.Handler) *upstream {
 			u.connections++
 			u.mu.Unlock()
 		case http.StateClosed:
-			u.closed <- struct{}{}
+			select {
+			case u.closed <- struct{}{}:
+			default:
+			}
 		}
 	}
-	server.Start()
+	for _, change := range changes {
+		change(server)
+	}
+	if server.TLS != nil {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
 	t.Cleanup(server.Close)
-	u.url = server.URL + "/v0"
+	u.url, u.hangUp = server.URL+"/v0", server.CloseClientConnections
 	return u
 }
 

@@ -227,6 +227,8 @@ func TestUnreachableAPI(t *testing.T) {
 		log            string
 	}{
 		{"refused", "http://" + refused.Addr().String() + "/v0", "{}", "connection refused"},
+		// No name server is asked for a name with an empty part.
+		{"no such host", "http://no..such.host/v0", "{}", "host name cannot be resolved"},
 		{"no TLS", "https" + strings.TrimPrefix(api.url, "http"), "{}", "does not speak TLS"},
 		{"unknown authority", secureAPI(t, newAuthority(t).leaf(nil)), "{ca_file: " + ca + "}", "unknown authority"},
 		{"another host", secureAPI(t, ours.leaf(forAnotherHost)), "{ca_file: " + ca + "}", "another host"},
