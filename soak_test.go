@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -39,10 +40,10 @@ func soakFor(t *testing.T) time.Duration {
 // mat returns the token of the i-th session of simulator.Many, counted from 0.
 func mat(i int) string { return simulator.ID(fmt.Sprintf("session MAT-%05d", i+1)) }
 
-// mats lists sessions of simulator.Many for a sessions.yml, named by their number.
-func mats(from, to int) string {
+// mats lists the first n sessions of simulator.Many for a sessions.yml, named by their number.
+func mats(n int) string {
 	var list strings.Builder
-	for i := from; i < to; i++ {
+	for i := range n {
 		fmt.Fprintf(&list, "  - {name: %d, token: %s}\n", i, mat(i))
 	}
 	return list.String()
@@ -125,11 +126,7 @@ func (l *ledger) check(scraped series, n int, before map[string]string) (ups int
 func (l *ledger) latest() map[string]string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last := make(map[string]string, len(l.last))
-	for token, count := range l.last {
-		last[token] = count
-	}
-	return last
+	return maps.Clone(l.last)
 }
 
 // disturb lets one fault after another befall the API.
@@ -175,7 +172,7 @@ func TestSoak(t *testing.T) {
 	}
 	upstream := serveAPI(t, books)
 	head := fmt.Sprintf("api: {url: %q, key: %s, timeout: 2s}\nsessions:\n", upstream.url, simulator.DemoKey)
-	all := head + mats(0, sessions)
+	all := head + mats(sessions)
 	e := start(t, all, "--web.enable-lifecycle", "--web.enable-pprof", "--config.auto-reload-interval=0")
 	e.usage()
 	before := e.usage()
@@ -254,7 +251,7 @@ func TestSoak(t *testing.T) {
 		if reloads.Add(1)%2 == 1 {
 			to = fewer
 		}
-		if err := os.WriteFile(e.file, []byte(head+mats(0, to)), 0o600); err != nil {
+		if err := os.WriteFile(e.file, []byte(head+mats(to)), 0o600); err != nil {
 			return err
 		}
 		_, err := e.tryGet(http.MethodPost, "/-/reload", "10")
@@ -288,8 +285,8 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// A flood of scrapes, probes and pages is answered 503 above the limit, asks the API no more than one of them would, and
-// leaves nothing behind.
+// A flood of scrapes, probes and pages is answered 503 above the limit, asks the API no more than one of them would,
+// and leaves nothing behind.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	const flood, limit, sessions, concurrent = 200, 40, 50, 8
@@ -313,7 +310,7 @@ func TestFlood(t *testing.T) {
 			healthy(w, r)
 		})).ServeHTTP(w, r)
 	}))
-	e := start(t, settings(api.url, fmt.Sprint("max_concurrent_requests: ", concurrent))+mats(0, sessions),
+	e := start(t, settings(api.url, fmt.Sprint("max_concurrent_requests: ", concurrent))+mats(sessions),
 		fmt.Sprint("--web.max-requests=", limit))
 	e.usage()
 	before := e.usage()
@@ -371,7 +368,7 @@ func TestEachGetsItsTurn(t *testing.T) {
 		case <-r.Context().Done():
 		}
 	}))
-	e := start(t, settings(api.url, "max_concurrent_requests: 2")+mats(0, sessions), "--scrape.timeout-offset=0s")
+	e := start(t, settings(api.url, "max_concurrent_requests: 2")+mats(sessions), "--scrape.timeout-offset=0s")
 	seen := map[int]bool{}
 	for scrape := 1; len(seen) < sessions; scrape++ {
 		for range min(perScrape, sessions-len(turns)) {
@@ -423,7 +420,7 @@ func TestTenThousandSessions(t *testing.T) {
 			}
 			_, _ = w.Write([]byte(strings.Replace(string(answer), "TOKEN", path.Base(r.URL.Path), 1)))
 		}))
-		e := start(t, settings(server.url, fmt.Sprint("max_concurrent_requests: ", test.concurrent))+mats(0, sessions))
+		e := start(t, settings(server.url, fmt.Sprint("max_concurrent_requests: ", test.concurrent))+mats(sessions))
 		for range 3 {
 			begin := time.Now()
 			resp, text := e.get("/metrics", "X-Prometheus-Scrape-Timeout-Seconds", test.timeout)
