@@ -264,7 +264,8 @@ func TestWhateverComes(t *testing.T) {
 			sessions := s.Sessions(entries)
 
 			for range 40 {
-				patience, hangsUp := time.Duration(rng.IntN(6000))*time.Millisecond, rng.IntN(4) == 0
+				patience := time.Duration(rng.IntN(6000)) * time.Millisecond
+				hangsUp, reads := rng.IntN(4) == 0, rng.IntN(4) == 0
 				wanted := sessions
 				if rng.IntN(3) == 0 {
 					wanted, _ = sessions.Only(entries[rng.IntN(len(entries))].Name)
@@ -277,7 +278,11 @@ func TestWhateverComes(t *testing.T) {
 					}
 					defer cancel()
 					begin := time.Now()
-					report := s.fetchUntil(ctx, wanted)
+					fetch := wanted.Fetch
+					if reads {
+						fetch = wanted.Newest
+					}
+					report := fetch(ctx, s.MinInterval())
 					if took := time.Since(begin); took > patience {
 						t.Errorf("seed %d: a scrape of at most %v took %v", seed, patience, took)
 					}

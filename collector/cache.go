@@ -71,8 +71,9 @@ func newCache[K comparable, V any](p *pool, fetch func(context.Context, K) (V, e
 }
 
 // want returns an answer for each key, in their order, none older than maxAge. A failure of a request that was on its
-// way before is not one of them: it may be older than the question. Keys not answered when ctx ends are Timeout.
-func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration) []answer[V] {
+// way before is not one of them: it may be older than the question. Keys not answered when ctx ends are Timeout; with
+// orOlder only where there is no older answer either.
+func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration, orOlder bool) []answer[V] {
 	answers := make([]answer[V], len(keys))
 	waiting := make([]*waiter[K, V], len(keys))
 	ready := make(chan *waiter[K, V], len(keys)) // each waits for one call at a time, so that nobody blocks on it
@@ -111,7 +112,7 @@ func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration) 
 			waiting[w.index] = nil
 			open--
 		case <-ctx.Done():
-			c.leave(ctx, waiting, answers)
+			c.leave(ctx, waiting, answers, orOlder)
 			return answers
 		}
 	}
@@ -153,22 +154,25 @@ func (c *cache[K, V]) join(key K, index int, ready chan<- *waiter[K, V]) *waiter
 }
 
 // leave takes the waiters that are left out of their calls and answers for them.
-func (c *cache[K, V]) leave(ctx context.Context, waiting []*waiter[K, V], answers []answer[V]) {
+func (c *cache[K, V]) leave(ctx context.Context, waiting []*waiter[K, V], answers []answer[V], orOlder bool) {
 	c.pool.mu.Lock()
 	defer c.pool.mu.Unlock()
-	now, hungUp := c.pool.now(), errors.Is(ctx.Err(), context.Canceled)
-	unsent := 0
+	now, unsent := c.pool.now(), 0
+	missed := !orOlder && !errors.Is(ctx.Err(), context.Canceled) // rather than content, or gone
 	for i, w := range waiting {
 		if w == nil {
 			continue
 		}
+		latest, known := c.latest[w.call.key]
 		switch shared := w.call; {
 		case shared.done:
 			answers[i] = shared.answer
 			continue
+		case orOlder && known:
+			answers[i] = latest
 		case shared.sent.IsZero():
 			unsent++
-			if !hungUp {
+			if missed {
 				c.missed[shared.key] = true
 			}
 			answers[i].err = &rufus.Error{Reason: rufus.Timeout, Detail: "no request could be sent in time"}
@@ -178,7 +182,7 @@ func (c *cache[K, V]) leave(ctx context.Context, waiting []*waiter[K, V], answer
 		}
 		w.call.remove(w)
 	}
-	if unsent > 0 && !hungUp {
+	if unsent > 0 && missed {
 		c.pool.tooNarrow(unsent)
 	}
 }

@@ -190,11 +190,21 @@ type Report struct {
 }
 
 // Fetch asks for every entry, reusing successes younger than maxAge. Entries without an answer when ctx ends are
-// rufus.Timeout.
+// rufus.Timeout: a scrape takes nothing that is older.
 func (s *Sessions) Fetch(ctx context.Context, maxAge time.Duration) Report {
+	return s.fetch(ctx, maxAge, false)
+}
+
+// Newest is Fetch for a reader, who sees how old an answer is: entries without an answer when ctx ends have the one
+// before it, success or failure, if there is any.
+func (s *Sessions) Newest(ctx context.Context, maxAge time.Duration) Report {
+	return s.fetch(ctx, maxAge, true)
+}
+
+func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool) Report {
 	list := make(chan []answer[rufus.DeviceList], 1)
-	go func() { list <- s.fetchDevices(ctx, maxAge) }()
-	states := s.fetcher.states.want(ctx, s.targets, maxAge)
+	go func() { list <- s.fetchDevices(ctx, maxAge, orOlder) }()
+	states := s.fetcher.states.want(ctx, s.targets, maxAge, orOlder)
 
 	report := Report{Statuses: make([]Status, len(s.entries))}
 	for i, a := range states {
@@ -210,12 +220,12 @@ func (s *Sessions) Fetch(ctx context.Context, maxAge time.Duration) Report {
 }
 
 // fetchDevices asks for the list of devices if any entry needs it: one answer or none.
-func (s *Sessions) fetchDevices(ctx context.Context, maxAge time.Duration) []answer[rufus.DeviceList] {
+func (s *Sessions) fetchDevices(ctx context.Context, maxAge time.Duration, orOlder bool) []answer[rufus.DeviceList] {
 	follows := func(t rufus.Target) bool { return t.Follows == rufus.Device }
 	if s.fetcher.devices == nil || !slices.ContainsFunc(s.targets, follows) {
 		return nil
 	}
-	return s.fetcher.devices.want(ctx, []devices{{}}, max(maxAge, devicesMaxAge))
+	return s.fetcher.devices.want(ctx, []devices{{}}, max(maxAge, devicesMaxAge), orOlder)
 }
 
 // addHealth adds what the list says to the entries that follow a device. One that looks idle but is not in the

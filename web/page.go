@@ -74,7 +74,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	sessions := h.Sessions()
 	ctx, cancel := context.WithTimeout(r.Context(), pageFetch)
 	defer cancel()
-	report := sessions.Fetch(ctx, max(pageMaxAge, sessions.Fetcher().MinInterval()))
+	report := sessions.Newest(ctx, max(pageMaxAge, sessions.Fetcher().MinInterval()))
 	now := h.Now()
 
 	v := view{

@@ -307,6 +307,42 @@ func TestThePageReusesNoFailure(t *testing.T) {
 	equal(t, "requests", source.requests(), 2)
 }
 
+// Where the API does not answer within these five seconds, the page shows the newest answer there is and how old it is,
+// be it good or bad. Scrapes have more time: the log does not warn of settings on account of the page.
+func TestThePageShowsTheNewestAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := false
+		source := &api{answers: func(name string) (rufus.Session, error) {
+			if busy {
+				time.Sleep(time.Minute)
+			}
+			if name == "bad" {
+				return rufus.Session{}, &rufus.Error{Reason: rufus.NotFound, Detail: "no such session"}
+			}
+			return rufus.Session{Active: true, Passings: rufus.Some[int64](31)}, nil
+		}}
+		entries := []collector.Entry{follow(rufus.Token, "good"), follow(rufus.Token, "bad"), follow(rufus.Token, "third")}
+		s := newStand(source, entries, realClocks, func(s *settings) { s.collector.MaxConcurrentRequests = 1 })
+		s.record("/metrics")
+		busy = true
+		time.Sleep(30 * time.Second)
+		begin := time.Now()
+		page := s.record("/").Body.String()
+		equal(t, "the page took", time.Since(begin), 5*time.Second)
+		equal(t, "rows", rows(page), []string{
+			"active: active good 31 35 s ago",
+			"failing: failing unknown to the API: check the token or device id not_found: no such session bad 35 s ago",
+			"active: active third 31 35 s ago",
+		})
+		lacks(t, "log", s.log.String(), "not all sessions")
+
+		// A scrape has nothing to do with what is old.
+		contains(t, "metrics", s.record("/metrics").Body.String(), `rufus_session_error{reason="timeout",session="good"} 1`)
+		contains(t, "log", s.log.String(), "not all sessions")
+		time.Sleep(time.Hour)
+	})
+}
+
 // The page waits for five seconds at most, and then shows what has come.
 func TestThePageDoesNotWaitForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
