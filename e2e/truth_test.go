@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"rufus_exporter/simulator"
+)
+
+// delivered are the files that users get.
+var delivered = pack{rules: "../monitoring/rufus.rules.yml", alertmanager: "../monitoring/alertmanager.yml"}
+
+// Every race day, with the rules and the routes as they are delivered.
+func TestTruth(t *testing.T) {
+	verdicts := make([]verdict, len(scenarios))
+	t.Run("day", func(t *testing.T) {
+		for i, s := range scenarios {
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				verdicts[i] = s.judge(s.play(t, delivered))
+				if !verdicts[i].well() {
+					t.Error("\n" + table(verdicts[i:i+1]))
+				}
+			})
+		}
+	})
+	t.Log("\n" + table(verdicts))
+}
+
+// There is no alert of which no day shows that it fires when it must.
+func TestTruthOfEveryAlert(t *testing.T) {
+	groups, errs := rulefmt.ParseFile(delivered.rules, false, model.UTF8Validation, parser.NewParser(parser.Options{}), discard)
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	for _, group := range groups.Groups {
+		for _, rule := range group.Rules {
+			proven := rule.Alert == ""
+			for _, s := range scenarios {
+				for _, a := range s.alarms {
+					proven = proven || a.alert == rule.Alert && a.severity == rule.Labels["severity"]
+				}
+			}
+			if !proven {
+				t.Errorf("%s, %s, fires on no day", rule.Alert, rule.Labels["severity"])
+			}
+		}
+	}
+}
+
+// The bench finds what is wrong with rules and routes.
+func TestTruthBenchCanFail(t *testing.T) {
+	// A mat is closed two minutes after the gun, in the middle of a day of eight.
+	day := scenario{
+		name: "closed", from: -2 * minute, to: 6 * minute,
+		day:  func(day *simulator.Day, at clockAfter) { day.Device("START-5K").Close(at(2 * minute)) },
+		mats: cityMats(0),
+		alarms: []alarm{
+			{alert: "Watching", severity: "warning", after: -2 * minute, within: minute, lasts: never},
+			{
+				alert: "Closed", session: "start-5k", severity: "critical", after: 2 * minute, within: minute,
+				lasts: never, says: "closed",
+			},
+		},
+	}
+	const routes = `
+route: {receiver: crew, group_by: [alertname], group_wait: 10s}
+receivers: [{name: crew}]
+`
+	const rules = `
+groups:
+  - name: test
+    rules:
+      - record: was_active
+        expr: rufus_session_active == 1 or last_over_time(was_active[1h])
+      - alert: Closed
+        expr: rufus_session_active == 0 and was_active
+        for: 15s
+        labels: {severity: critical}
+        annotations: {summary: "{{ $labels.session }} is closed", runbook_url: "#x"}
+      - alert: Watching
+        expr: up == 1
+        labels: {severity: warning}
+        annotations: {summary: It is watched., runbook_url: "#x"}
+`
+	for name, change := range map[string]struct {
+		from, to string // what to replace, in rules and routes; with both empty nothing is wrong
+		want     string // in the table
+	}{
+		"nothing":            {"", "", "s of 1m "},
+		"rule removed":       {"alert: Closed", "alert: Else", "MISSED"},
+		"too late":           {"for: 15s", "for: 2m", "MISSED: fired 2m1"},
+		"threshold too low":  {"== 0 and was_active", "<= 1", "FALSE ALARM: critical Closed of finish-10k"},
+		"wrong severity":     {"severity: critical", "severity: warning", "FALSE ALARM: warning Closed of start-5k"},
+		"ends too soon":      {"was_active\n        for", "changes(rufus_session_active[1m]) > 0\n        for", "ENDED TOO SOON"},
+		"wrong text":         {"is closed", "was opened", "DOES NOT SAY"},
+		"nameless":           {"{{ $labels.session }} is", "It is", "the summary does not name start-5k"},
+		"broken text":        {"$labels.session }} is", "$labels.session | humanizeTimestamp }} is", "error expanding template"},
+		"no runbook":         {"runbook_url", "book", "has no runbook_url"},
+		"rule cannot be run": {"0 and was_active", "0 and on (job) (up * on () group_left () was_active)", "PROBLEM: Closed: "},
+		"rings late":         {"group_wait: 10s", "group_wait: 2m", "DID NOT RING SOON"},
+		"inhibited": {"receivers:", "inhibit_rules: [{source_matchers: [alertname=Watching], target_matchers: [alertname=Closed]}]\nreceivers:",
+			"INHIBITED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			changed := pack{rules: filepath.Join(dir, "rules.yml"), alertmanager: filepath.Join(dir, "alertmanager.yml")}
+			for path, content := range map[string]string{changed.rules: rules, changed.alertmanager: routes} {
+				if err := os.WriteFile(path, []byte(strings.Replace(content, change.from, change.to, 1)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			v := day.judge(day.play(t, changed))
+			if text := table([]verdict{v}); !strings.Contains(text, change.want) || v.well() != (name == "nothing") {
+				t.Errorf("want %q in\n%s", change.want, text)
+			}
+		})
+	}
+}
