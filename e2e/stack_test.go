@@ -286,14 +286,18 @@ func startWebhook(t *testing.T) *webhook {
 // the webhook.
 func (w *webhook) configuration(t *testing.T) string {
 	t.Helper()
-	var configuration map[string]any
+	var configuration struct {
+		Receivers []struct {
+			Name     string
+			Webhooks []map[string]string `yaml:"webhook_configs"`
+		}
+		Rest map[string]any `yaml:",inline"`
+	}
 	if err := yaml.Unmarshal([]byte(readFile(t, alertmanagerFile)), &configuration); err != nil {
 		t.Fatal(err)
 	}
-	receivers, _ := configuration["receivers"].([]any)
-	for i, receiver := range receivers {
-		name := receiver.(map[string]any)["name"]
-		receivers[i] = map[string]any{"name": name, "webhook_configs": []any{map[string]any{"url": w.URL}}}
+	for i := range configuration.Receivers {
+		configuration.Receivers[i].Webhooks = []map[string]string{{"url": w.URL}}
 	}
 	text, err := yaml.Marshal(configuration)
 	if err != nil {
