@@ -115,8 +115,7 @@ func TestCompose(t *testing.T) {
 // The stack as a user starts it. In the demo someone closes a mat by mistake, and the phone rings. With the API of
 // another one out of order the phone rings once, for that, and not for each session.
 //
-// Configurations, rules and waiting times are those of the files, so that all this takes minutes: both stacks run at
-// the same time.
+// Rules and intervals are those of the files, so that this takes minutes: both stacks run at the same time.
 func TestStack(t *testing.T) {
 	t.Parallel()
 	const patience = 5 * time.Minute
@@ -283,10 +282,14 @@ func startWebhook(t *testing.T) *webhook {
 }
 
 // configuration returns the path of a copy of the repository's Alertmanager configuration in which every receiver is
-// the webhook.
+// the webhook, and alerts are not collected for as long before the first notification.
 func (w *webhook) configuration(t *testing.T) string {
 	t.Helper()
 	var configuration struct {
+		Route struct {
+			GroupWait string         `yaml:"group_wait"`
+			Rest      map[string]any `yaml:",inline"`
+		}
 		Receivers []struct {
 			Name     string
 			Webhooks []map[string]string `yaml:"webhook_configs"`
@@ -296,6 +299,7 @@ func (w *webhook) configuration(t *testing.T) string {
 	if err := yaml.Unmarshal([]byte(readFile(t, alertmanagerFile)), &configuration); err != nil {
 		t.Fatal(err)
 	}
+	configuration.Route.GroupWait = "10s"
 	for i := range configuration.Receivers {
 		configuration.Receivers[i].Webhooks = []map[string]string{{"url": w.URL}}
 	}
