@@ -152,6 +152,9 @@ func silent(session, severity string, after, next time.Duration) alarm {
 	a := alarm{
 		alert: "RufusSessionSilent", session: session, severity: severity, after: after, within: 2 * minute, lasts: next,
 	}
+	if severity == "critical" {
+		a.within = 3 * minute
+	}
 	if next != never {
 		a.over = next + 2*minute // nobody can say when runners come
 	}
@@ -315,6 +318,23 @@ var scenarios = []scenario{
 		day:  func(day *simulator.Day, at clockAfter) { day.Device("FINISH-5K").Mute(at(20*minute + 30*second)) },
 		mats: silentFinish(),
 		alarms: []alarm{
+			silent("finish-5k", "critical", 25*minute+15*second, never),
+			silent("finish-5k", "warning", 25*minute+15*second, never),
+		},
+	},
+	{
+		// The first passings of the mats come in the wrong order then.
+		name: "chips tried at the mats before the race, then reader mute at the finish",
+		from: -45 * minute, to: 36 * minute,
+		day: func(day *simulator.Day, at clockAfter) {
+			tried(day.Device("FINISH-5K"), at(-36*minute))
+			tried(day.Device("TURN-5K"), at(-33*minute))
+			tried(day.Device("START-5K"), at(-30*minute))
+			day.Device("FINISH-5K").Mute(at(20*minute + 30*second))
+		},
+		mats: silentFinish(),
+		alarms: []alarm{
+			silent("finish-5k", "warning", -36*minute+5*minute, 19*minute),
 			silent("finish-5k", "critical", 25*minute+15*second, never),
 			silent("finish-5k", "warning", 25*minute+15*second, never),
 		},
@@ -584,7 +604,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "listed three hours before its start, beside a race that counts and shares its label",
-		from: -5 * minute, to: 185 * minute,
+		from: -5 * minute, to: 200 * minute,
 		races: func(gun time.Time) []simulator.Race {
 			later := simulator.TenK(gun.Add(180*minute), 200)
 			later.Open = 4 * hour
@@ -708,6 +728,17 @@ func closeFor(d *simulator.Device, from, to time.Time) {
 	next := d.Sessions[0]
 	next.Token, next.Created, next.Closed = simulator.ID("after "+next.Token), to, time.Time{}
 	d.Sessions = append(d.Sessions, next)
+}
+
+// tried lets a few chips be held over a mat.
+func tried(d *simulator.Device, at time.Time) {
+	s := &d.Sessions[0]
+	passings := make([]simulator.Passing, 0, len(s.Passings)+8)
+	for i := range 8 {
+		stamp := at.Add(time.Duration(4*i) * second)
+		passings = append(passings, simulator.Passing{Arrived: stamp.Add(second), Stamp: stamp})
+	}
+	s.Passings = append(passings, s.Passings...)
 }
 
 // closeAll closes the sessions of the mats whose alias ends like that, one after the other.
