@@ -236,8 +236,8 @@ type promServer struct {
 	b      *bench
 	db     *tsdb.DB
 	engine *promql.Engine
-	rules  string // path of the rule file
-	blind  bool   // what it scrapes is lost
+	rules  string      // path of the rule file
+	blind  atomic.Bool // what it scrapes is lost
 
 	stop func() // nil while it is down
 }
@@ -274,7 +274,7 @@ type appender struct {
 }
 
 func (a appender) Commit() error {
-	if a.server.blind {
+	if a.server.blind.Load() {
 		return a.Rollback()
 	}
 	return a.AppenderV2.Commit()
@@ -349,9 +349,9 @@ func (s *promServer) restart(down time.Duration) {
 
 // lose scrapes for so long, while rules are evaluated on.
 func (s *promServer) lose(scrapes time.Duration) {
-	s.blind = true
+	s.blind.Store(true)
 	time.Sleep(scrapes)
-	s.blind = false
+	s.blind.Store(false)
 }
 
 // alertmanager is Alertmanager without its HTTP server and without silences.

@@ -95,7 +95,7 @@ groups:
 	}{
 		"nothing":            {"", "", "s of 1m "},
 		"rule removed":       {"alert: Closed", "alert: Else", "MISSED"},
-		"too late":           {"for: 15s", "for: 2m", "MISSED: fired 2m1"},
+		"too late":           {"for: 15s", "for: 2m", "MISSED: fired 2m"},
 		"threshold too low":  {"== 0 and was_active", "<= 1", "FALSE ALARM: critical Closed of finish-10k"},
 		"wrong severity":     {"severity: critical", "severity: warning", "FALSE ALARM: warning Closed of start-5k"},
 		"ends too soon":      {"was_active\n        for", "changes(rufus_session_active[1m]) > 0\n        for", "ENDED TOO SOON"},

@@ -20,6 +20,7 @@ var answers = []struct {
 	{"envelope, object", enveloped(session()), reads()},
 	{"envelope, null result outside", `{"result": null, "body": ` + result(session()) + `}`, reads()},
 	{"null envelope beside a result", `{"body": null, "result": [` + session() + `]}`, reads()},
+	{"something else in the envelope", `{"body": {"x": 1}, "result": [` + session() + `]}`, reads()},
 	{"no description", `{"result":[` + session() + `]}`, reads()},
 	{"white space", "\r\n\t " + result(" [ "+session()+" ] ") + "\n\n", reads()},
 	{"extra members", `{"x": [1, {"y": null}], "result": [` + session("gps", `{"lat": 1}`) + `]}`, reads()},
@@ -32,6 +33,7 @@ var answers = []struct {
 	{"a key twice: null last", one("first", `"2023-02-03T16:08:18Z", "first": null`), reads("first", "")},
 	{"a key twice: no text last", one("alias", `"A", "alias": 5`), reads("alias", "")},
 	{"a key twice: passings gone", one("passings", `1, "passings": null`), "invalid_response"},
+	{"a key twice: active gone", one("active", `true, "active": null`), "invalid_response"},
 	{"result twice", `{"result": [` + session() + `], "result": ` + session() + `}`, "invalid_response"},
 
 	// nothing in it

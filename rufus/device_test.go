@@ -40,6 +40,8 @@ var deviceAnswers = []struct {
 	{"active, without its token", one("token_session", ""), "-", reads()},
 	{"active, without what is optional", result("[" + rest("null") + "]"), "-", bare},
 	{"active among several", result("[" + older + "," + session() + "]"), "-", reads()},
+	{"active, though a closed one is newer", result("[" + session() + "," + session("active", "false",
+		"creation_date", `"2023-02-04T00:00:00Z"`) + "]"), "-", reads()},
 	{"several active: the newest", result("[" + session() + "," + session("creation_date", `"2023-02-01T00:00:00Z"`,
 		"passings", "7") + "]"), "-", reads()},
 	{"several active: the one with a date", result("[" + session("creation_date", "", "passings", "7") + "," +

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -155,6 +156,26 @@ func TestSlowError(t *testing.T) {
 	}
 }
 
+// Once the time is up, whatever broke on the way out is a timeout.
+func TestErrorAfterTheTimeLimit(t *testing.T) {
+	c := clientOver(t, "http://api.invalid", short, roundTripper(func(r *http.Request) (*http.Response, error) {
+		<-r.Context().Done()
+		return nil, &net.DNSError{Err: "operation was canceled", Name: "api.invalid"}
+	}))
+	if _, err := ask(t, c); reason(t, err) != rufus.Timeout {
+		t.Errorf("got %v, want a timeout", err)
+	}
+}
+
+// A connection that is now of another protocol has no end to wait for.
+func TestProtocolSwitchStaysOpen(t *testing.T) {
+	c := client(t, rawAPI(t, drip("HTTP/1.1 101 Switching Protocols\r\n\r\n", "")), patience)
+	start := time.Now()
+	if _, err := ask(t, c); reason(t, err) != rufus.UnexpectedStatus || time.Since(start) >= patience {
+		t.Errorf("got %v after %v", err, time.Since(start))
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	refused := func(t *testing.T) (string, rufus.TransportOptions, func(*http.Transport)) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -209,6 +230,7 @@ func TestUnreachable(t *testing.T) {
 			"network", "the API's host name cannot be resolved"},
 		{"name server silent", dials(&net.DNSError{Err: "i/o timeout", Name: "api.invalid", IsTimeout: true}),
 			"network", "the API's host name cannot be resolved"},
+		{"no answer to the first packet", dials(os.ErrDeadlineExceeded), "timeout", "no answer within the time limit"},
 		{"unknown authority", secure(false, nil, nil),
 			"network", "the API's TLS certificate is signed by an unknown authority"},
 		{"certificate for another host", secure(true, nil, func(c *tls.Config) { c.ServerName = "api.invalid" }),
