@@ -165,7 +165,8 @@ func newRow(s collector.Status, now time.Time) row {
 		case since < -clockTolerance:
 			r.Last += ": check the device's clock"
 		case s.Session.Active && limit > 0 && since > limit:
-			r.Warning = "silent for longer than " + span(limit)
+			// Only the device says when it was, and nothing is remembered here: it may be either.
+			r.Warning = "over " + span(limit) + ": silent, or clock behind"
 		}
 	}
 	if health, ok := s.Health.Get(); ok {

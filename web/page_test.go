@@ -91,7 +91,7 @@ func TestThePageSaysHowEachSessionIs(t *testing.T) {
 		// Silence, where somebody said how long is too long.
 		{silent, passed(7, 10*time.Minute), nil, "active: active turn 7 10 min ago just now"},
 		{silent, passed(7, 11*time.Minute), nil,
-			"active: active turn 7 11 min ago silent for longer than 10 min just now"},
+			"active: active turn 7 11 min ago over 10 min: silent, or clock behind just now"},
 		{silent, closed, nil, "closed: closed turn 84 3 h ago just now"},
 		{follow(rufus.Token, "turn"), passed(7, 24*time.Hour), nil, "active: active turn 7 24 h ago just now"},
 
