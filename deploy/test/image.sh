@@ -3,12 +3,13 @@
 # with no network but its own loopback.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-PATH=$(bash .ci/tools containers curl):$PATH
+PATH=$(bash .ci/tools containers curl emulators):$PATH
 source deploy/test/containers.bash
 choose_driver
 scratch=$(mktemp -d)
 container=rufus_exporter
 image=localhost/rufus_exporter
+declare -A emulator=([amd64]=qemu-x86_64 [arm64]=qemu-aarch64)
 
 finish() {
   remove_containers
@@ -56,8 +57,8 @@ built() {
     root=$(buildah mount "$container")
     expect "files of $architecture" "./etc/ssl/certs/ca-certificates.crt ./rufus_exporter" \
       "$(cd "$root" && find . -type f -size +0 | sort | xargs)"
-    expect "program of $architecture" "$architecture" \
-      "$(go version -m "$root/rufus_exporter" | sed -n 's/.*\tGOARCH=//p')"
+    expect "program of $architecture" "linux/$architecture" \
+      "$("${emulator[$architecture]}" "$root/rufus_exporter" --version | sed -n 's/^ *platform: *//p')"
     buildah rm "$container" >/dev/null
   done
 }
