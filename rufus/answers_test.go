@@ -133,6 +133,8 @@ var answers = []struct {
 	{"an impossible hour", one("first", `"2023-02-03T25:08:18Z"`), reads("first", "")},
 	{"an impossible offset", one("first", `"2023-02-03T16:08:18+99:00"`), reads("first", "")},
 	{"zeros", one("first", `"0000-00-00T00:00:00Z"`), reads("first", "")},
+	{"JavaScript's zero time", one("first", `"1970-01-01T01:00:00.000+01:00"`), reads("first", "")},
+	{"a clock that began anew", one("first", `"1970-01-01T00:05:00Z"`), reads("first", "1970-01-01T00:05:00Z")},
 	{"Go's zero time", one("first", `"0001-01-01T00:00:00Z"`), reads("first", "")},
 	{".NET's zero time", one("first", `"0001-01-01T00:00:00+01:00"`), reads("first", "")},
 	{"free text", one("first", `"yesterday"`), reads("first", "")},
@@ -149,6 +151,7 @@ var answers = []struct {
 	{"alias with it twice", one("alias", `"`+strings.ToLower(token)+token+`"`), reads("alias", "<secret><secret>")},
 	{"alias with the token, escaped", one("alias", `"\u0032`+token[1:]+`"`), reads("alias", "<secret>")},
 	{"alias with the key", one("alias", `"`+strings.ToUpper(key)+`!"`), reads("alias", "<secret>!")},
+	{"alias with another token", one("alias", `"`+strings.ToLower(other)+`"`), reads("alias", "<secret>")},
 	{"alias with the token but one", one("alias", `"`+token[1:]+`"`), reads("alias", token[1:])},
 }
 

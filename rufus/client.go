@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -39,7 +40,8 @@ type Client struct {
 	timeout   time.Duration
 	transport http.RoundTripper
 	observe   func() func(error)
-	buffers   sync.Pool // of *bytes.Buffer with room for smallBody
+	buffers   sync.Pool    // of *bytes.Buffer with room for smallBody
+	waits     atomic.Int64 // answers that asked for a wait
 }
 
 // NewClient returns a client; o must be complete, Observe apart.
@@ -58,6 +60,9 @@ func NewClient(o Options) *Client {
 	request := func(ctx context.Context, path, values string) *http.Request {
 		target := base
 		target.Path += path
+		if target.RawPath != "" {
+			target.RawPath += path // which needs no escapes
+		}
 		target.RawQuery = values
 		req := common.WithContext(ctx) // a copy; they share the header, which round trippers must not change
 		req.URL = &target
@@ -76,8 +81,25 @@ func NewClient(o Options) *Client {
 type query struct {
 	path    string
 	values  string                  // after the question mark
-	missing error                   // what a 404 means: nil where it is a state, not a failure
+	missing error                   // what a 404 means
 	read    func(body []byte) error // of a 200; its error passes through, and the body is gone when it returns
+	// mayBeNone: a 404 by which the API says that there is none is a state, not a failure.
+	mayBeNone bool
+}
+
+// getter asks a query: get, or what series returns.
+type getter func(context.Context, query) error
+
+// series returns a get for calls that need several requests. Once the API has asked anybody to wait, it sends no
+// more: whether the first one may be sent is up to the caller, who does not see the others.
+func (c *Client) series() getter {
+	waits := c.waits.Load()
+	return func(ctx context.Context, q query) error {
+		if c.waits.Load() != waits {
+			return &Error{Reason: RateLimited, Detail: "no further request, as the API asked"}
+		}
+		return c.get(ctx, q)
+	}
 }
 
 // get asks q. It uses the round tripper itself: an http.Client would follow redirects, sending the key to whatever
@@ -95,15 +117,24 @@ func (c *Client) get(ctx context.Context, q query) (err error) {
 	defer resp.Body.Close()
 
 	if resp.StatusCode != http.StatusOK {
-		// Error bodies are not even JSON (documented), so the status alone decides. What little they hold is read
-		// so that the connection can serve again; a 101 has no body that would end.
+		// Error bodies are not even JSON (documented), so the status decides, but for one case. What little they hold
+		// is read so that the connection can serve again; a 101 has no body that would end.
+		var beginning []byte
 		if resp.StatusCode >= http.StatusOK {
+			beginning, _ = io.ReadAll(io.LimitReader(resp.Body, smallBody))
 			_, _ = io.CopyN(io.Discard, resp.Body, maxBody)
 		}
 		if resp.StatusCode == http.StatusNotFound {
+			if q.mayBeNone && saysNone(beginning) {
+				return nil
+			}
 			return q.missing
 		}
-		return statusError(resp, time.Now())
+		failed := statusError(resp, time.Now())
+		if failed.Wait > 0 {
+			c.waits.Add(1)
+		}
+		return failed
 	}
 	body, ok := c.buffers.Get().(*bytes.Buffer)
 	if !ok {

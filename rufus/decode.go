@@ -3,6 +3,8 @@ package rufus
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -15,18 +17,27 @@ func decode[T any](body []byte) ([]T, pagination, error) {
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
 		return nil, pagination{}, invalid("the answer is not a JSON object")
 	}
-	// An array is the usual shape and is read in one go, without a method that would have its bytes scanned thrice.
-	var array answer[T, []T]
-	if json.Unmarshal(body, &array) == nil {
-		inner := array.inner()
-		return inner.Result, inner.Pagination, nil
+	// An array is the usual shape. A small one is read in one go, without a method that would have its bytes scanned
+	// thrice; in a large one the records are counted, for each takes a hundred times the memory of "0,".
+	array := decodeAs[T, []T]
+	if len(body) > smallBody {
+		array = decodeAs[T, bounded[T]]
 	}
-	var object answer[T, single[T]]
-	if json.Unmarshal(body, &object) == nil {
-		inner := object.inner()
-		return inner.Result, inner.Pagination, nil
+	for _, shape := range []func([]byte) ([]T, pagination, error){array, decodeAs[T, single[T]]} {
+		if records, pages, err := shape(body); err == nil {
+			return records, pages, nil
+		}
 	}
 	return nil, pagination{}, invalid("the answer is not the JSON that is documented")
+}
+
+func decodeAs[T any, R ~[]T](body []byte) ([]T, pagination, error) {
+	var a answer[T, R]
+	if err := json.Unmarshal(body, &a); err != nil {
+		return nil, pagination{}, err
+	}
+	inner := a.inner()
+	return inner.Result, inner.Pagination, nil
 }
 
 // answer is the part of an answer that is used, with and without the envelope.
@@ -45,6 +56,37 @@ func (a *answer[T, R]) inner() *content[T, R] {
 		return a.Body
 	}
 	return &a.content
+}
+
+// bounded is a result of at most maxRecords.
+type bounded[T any] []T
+
+// maxRecords is what a device has after ten years of a session a day. Documented, they are 170 bytes each and more.
+const maxRecords = 4096
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *bounded[T]) UnmarshalJSON(data []byte) error {
+	*b = nil
+	if string(data) == "null" {
+		return nil
+	}
+	if data[0] != '[' {
+		return errors.New("not an array")
+	}
+	*b = make(bounded[T], 0, min(bytes.Count(data, []byte("{")), maxRecords)) // not to grow step by step
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	_, _ = decoder.Token() // the bracket
+	for decoder.More() {
+		n := len(*b)
+		if n == maxRecords {
+			return errors.New("too many records")
+		}
+		*b = append(*b, *new(T))
+		if err := decoder.Decode(&(*b)[n]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // single is a result that is not in an array: one T, or none for null and {}.
@@ -141,14 +183,14 @@ func (n *maybeNumber) UnmarshalJSON(data []byte) error {
 }
 
 // maybeInstant is an RFC 3339 date-time. A number, a date without a zone or an impossible one would have to be
-// guessed at. Year 1, in whatever zone, is how some servers write "none".
+// guessed at. Year 1, in whatever zone, and the beginning of Unix time are how some servers write "none".
 type maybeInstant struct{ Option[time.Time] }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (i *maybeInstant) UnmarshalJSON(data []byte) error {
 	i.Option = Option[time.Time]{}
 	var at time.Time
-	if at.UnmarshalText(unquote(data)) == nil && at.Year() > 1 {
+	if at.UnmarshalText(unquote(data)) == nil && at.Year() > 1 && !at.Equal(time.Unix(0, 0)) {
 		i.Option = Some(at)
 	}
 	return nil
@@ -167,5 +209,32 @@ func unquote(data []byte) []byte {
 	_ = json.Unmarshal(data, &s) // data is a valid string already
 	return []byte(s)
 }
+
+// saysNone tells whether an answer without records, or the body of a 404, is the API's way to say that there are none.
+// The documented 404 is not JSON, and what the live one looks like is unknown, so only what surely comes from somebody
+// else is refused: a page, or a JSON document with neither a result nor a description of that kind, such as a
+// gateway's error. A state must not be made of those.
+func saysNone(body []byte) bool {
+	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
+		return false
+	}
+	type content struct {
+		Result      json.RawMessage
+		Description string
+	}
+	var answer struct {
+		content
+		Body json.RawMessage
+	}
+	if failed := (*json.SyntaxError)(nil); errors.As(json.Unmarshal(body, &answer), &failed) {
+		return true
+	}
+	inner := content{}
+	_ = json.Unmarshal(answer.Body, &inner)
+	return answer.Result != nil || inner.Result != nil || string(answer.Body) == "null" ||
+		noneDescribed.MatchString(answer.Description) || noneDescribed.MatchString(inner.Description)
+}
+
+var noneDescribed = regexp.MustCompile(`(?i)success|not found`) // both documented
 
 func invalid(detail string) error { return &Error{Reason: InvalidResponse, Detail: detail} }

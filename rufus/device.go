@@ -34,53 +34,66 @@ func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 
 func upper(id string) Secret { return NewSecret(strings.ToUpper(id)) }
 
-// A page of 1000 devices stays below maxBody at a kilobyte each. maxPages bounds a server that never ends.
+// A page of 1000 devices stays below maxBody at a kilobyte each. maxDevices bounds a server that never ends.
 const (
 	devicesPerPage = 1000
-	maxPages       = 100
+	maxDevices     = 20_000
 )
 
-// Devices asks for all devices of the account, page after page: GET /devices (documented, pages count from 1).
-// Errors are as for Session; a list that failed half-way is none.
+// Devices asks for all devices of the account, page after page: GET /devices (documented, pages count from 1). All of
+// it has to come within the time of one request: it holds the place of one, which sessions may be waiting for. Errors
+// are as for Session; a list that failed half-way is none.
 //
 // The list is complete when the API says that there are no more pages, the pages had as many different devices as it
 // counts (where it does), and each had an id. It ends, incomplete, where a page brings nothing new.
 func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 	list := DeviceList{devices: make(map[Secret]DeviceHealth)}
-	nameless := false
-	for page := 1; page <= maxPages; page++ {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	ask := c.series()
+	for page := 1; ; page++ {
 		known := len(list.devices)
 		var pages pagination
-		err := c.get(ctx, query{
+		var err error
+		err = ask(ctx, query{
 			path:    "/devices",
 			values:  "page=" + strconv.Itoa(page) + "&limit=" + strconv.Itoa(devicesPerPage),
 			missing: &Error{Reason: NotFound, Detail: "the API has no list of devices"},
 			read: func(body []byte) error {
-				records, pagination, err := decode[deviceRecord](body)
-				pages = pagination
+				var records []deviceRecord
+				records, pages, err = decodeDevices(body)
 				for i := range records {
-					if records[i].ID == "" {
-						nameless = true
-						continue
-					}
 					list.devices[upper(string(records[i].ID))] = c.health(&records[i])
 				}
 				return err
 			},
 		})
+		if err == nil && len(list.devices) > maxDevices {
+			err = invalid("the list of devices does not end")
+		}
 		if err != nil {
 			return DeviceList{}, err
 		}
 		more, said := pages.HasMore.Get()
 		if said && !more {
 			total, counted := pages.Total.Get()
+			_, nameless := list.devices[Secret{}]
 			list.Complete = !nameless && (!counted || float64(len(list.devices)) >= total)
 		}
 		if !more || len(list.devices) == known {
-			break
+			delete(list.devices, Secret{})
+			return list, nil
 		}
 	}
-	return list, nil
+}
+
+// decodeDevices reads a page of devices, of which an empty one must say that it is one.
+func decodeDevices(body []byte) ([]deviceRecord, pagination, error) {
+	records, pages, err := decode[deviceRecord](body)
+	if _, paged := pages.HasMore.Get(); err == nil && len(records) == 0 && !paged && !saysNone(body) {
+		err = invalid("the answer says nothing of devices")
+	}
+	return records, pages, err
 }
 
 // deviceRecord is a device as the API writes it.

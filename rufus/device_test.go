@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +50,7 @@ var deviceAnswers = []struct {
 	{"alias that is the device", one("alias", `"`+strings.ToLower(device)+`"`), "-", reads("alias", "<secret>")},
 	{"alias that is the token", one("alias", `"`+token+`"`), "-", reads("alias", "<secret>")},
 	{"alias that is the key", one("alias", `"`+key+`"`), "-", reads("alias", "<secret>")},
+	{"alias of the form of a token", one("alias", `"see `+other+`"`), "-", reads("alias", "see <secret>")},
 
 	{"idle, as documented", `404 {description: "Sessions not found", deviceid: "BODY"}`,
 		result("[" + older + "," + old + "]"), readsOld},
@@ -70,6 +72,18 @@ var deviceAnswers = []struct {
 	{"unused", "404 ", "404 ", none},
 	{"unused, empty", result("[]"), result("[]"), none},
 	{"unused, without a result", "404 ", `{"description": "Success"}`, none},
+	{"unused, in the envelope", `404 {"body": {"description": "Sessions not found"}}`, `{"body": {"result": null}}`, none},
+	{"unused, JSON of the documented kind", `404 {"description": "Sessions not found", "deviceid": "BODY"}`, "404 ", none},
+
+	// what no state must be made of: it comes from somebody else
+	{"404, a page", "404 \n<html>nginx</html>", "-", "not_found"},
+	{"404, a gateway's error", `404 {"message": "Not Found"}`, "-", "not_found"},
+	{"idle, then a page", "404 ", "404 <!DOCTYPE html>", "not_found"},
+	{"a function's error", `{"errorMessage": "Task timed out", "errorType": "Timeout"}`, "-", "invalid_response"},
+	{"an empty object", "{}", "-", "invalid_response"},
+	{"an envelope with something else", `{"body": {"x": 1}}`, "-", "invalid_response"},
+	{"another description", `{"description": "Internal error"}`, "-", "invalid_response"},
+	{"idle, then an empty object", "404 ", "{}", "invalid_response"},
 
 	{"wrong key", "403 ", "-", "unauthorized"},
 	{"too fast", "429 ", "-", "rate_limited"},
@@ -284,6 +298,7 @@ func TestDeviceList(t *testing.T) {
 		{"wrong key", []string{"403 "}, "unauthorized", 1},
 		{"no such call", []string{"404 "}, "not_found", 1},
 		{"unreadable", []string{"<html>"}, "invalid_response", 1},
+		{"something else", []string{`{"message": "maintenance"}`}, "invalid_response", 1},
 		{"devices are strings", []string{result(`["d1"]`)}, "invalid_response", 1},
 		{"fails half-way", []string{page(more, "d1"), "500 "}, "server_error", 2},
 		{"unreadable half-way", []string{page(more, "d1"), "[]"}, "invalid_response", 2},
@@ -323,18 +338,53 @@ func TestDeviceList(t *testing.T) {
 	}
 }
 
-// A server that always has one device more comes to an end, and its list is not complete.
+// A server that always has more devices comes to an end: by their number, and by the time of one request.
 func TestDeviceListWithoutEnd(t *testing.T) {
 	requests := 0
 	c := client(t, api(t, func(w http.ResponseWriter, _ *http.Request) {
 		requests++
-		_, _ = fmt.Fprintf(w, `{"result": [{"deviceid": "d%d"}], "pagination": {"has_more": true}}`, requests)
+		devices := make([]string, 4096)
+		for i := range devices {
+			devices[i] = fmt.Sprintf(`{"deviceid": "d%d-%d"}`, requests, i)
+		}
+		_, _ = fmt.Fprintf(w, `{"result": [%s], "pagination": {"has_more": true}}`, strings.Join(devices, ","))
 	}), patience)
-	list, err := c.Devices(t.Context())
-	if err != nil || list.Complete || requests != 100 {
-		t.Errorf("got %t, %v after %d requests", list.Complete, err, requests)
+	if _, err := c.Devices(t.Context()); reason(t, err) != rufus.InvalidResponse || requests != 5 {
+		t.Errorf("got %v after %d requests", err, requests)
 	}
-	if _, found := list.Health(rufus.NewSecret("D100")); !found {
-		t.Error("what was listed is lost")
+
+	var slow atomic.Int64
+	c = client(t, api(t, func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(short / 3)
+		_, _ = fmt.Fprintf(w, `{"result": [{"deviceid": "d%d"}], "pagination": {"has_more": true}}`, slow.Add(1))
+	}), short)
+	if _, err := c.Devices(t.Context()); reason(t, err) != rufus.Timeout || slow.Load() > 4 {
+		t.Errorf("got %v after %d requests", err, slow.Load())
+	}
+}
+
+// Once the API has asked anybody to wait, what needs several requests sends no further one.
+func TestNoFurtherRequestAfterAWait(t *testing.T) {
+	var paths []string
+	var c *rufus.Client
+	c = client(t, api(t, func(w http.ResponseWriter, r *http.Request) {
+		paths = append(paths, r.URL.Path)
+		if r.URL.Path == "/v0/sessions/"+token {
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		if _, err := ask(t, c); reason(t, err) != rufus.RateLimited { // while this one is on its way
+			t.Errorf("got %v", err)
+		}
+		_, _ = io.WriteString(w, `{"result": [{"deviceid": "d1", "active": false, "passings": 1}], "pagination": {"has_more": true}}`)
+	}), patience)
+	if _, err := c.DeviceSession(t.Context(), rufus.NewSecret(device)); rufus.ReasonOf(err) != rufus.RateLimited {
+		t.Errorf("got %v", err)
+	}
+	if _, err := c.Devices(t.Context()); rufus.ReasonOf(err) != rufus.RateLimited {
+		t.Errorf("got %v", err)
+	}
+	if len(paths) != 4 {
+		t.Errorf("asked for %q", paths)
 	}
 }

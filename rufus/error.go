@@ -43,7 +43,7 @@ func Reasons() []Reason {
 type Error struct {
 	Reason Reason
 	Detail string        // a lower-case phrase for a human
-	Wait   time.Duration // with RateLimited: how long the API wants no further request; else 0
+	Wait   time.Duration // when this answer was the one that asked: how long the API wants no further request; else 0
 }
 
 // Error returns reason and detail.
@@ -72,7 +72,7 @@ const (
 )
 
 // statusError maps a status other than 200 and 404 to its reason. Only 200 carries a result (documented).
-func statusError(resp *http.Response, now time.Time) error {
+func statusError(resp *http.Response, now time.Time) *Error {
 	said, ok := retryAfter(resp.Header, now)
 	status := "status " + strconv.Itoa(resp.StatusCode)
 	switch code := resp.StatusCode; {

@@ -275,6 +275,8 @@ func TestUnreachable(t *testing.T) {
 func TestEndlessAnswers(t *testing.T) {
 	const mebibyte = 1 << 20
 	blanks := bytes.Repeat([]byte(" "), mebibyte)
+	zeros := []byte(`{"result": [` + strings.Repeat("0,", mebibyte/2-20) + `0]}`)
+	objects := []byte(`{"result": [` + strings.Repeat("{},", mebibyte/3-20) + `{}]}`)
 	bomb := []byte(zip(strings.Repeat(" ", 8*mebibyte)))
 	forever := func(w http.ResponseWriter, _ *http.Request) {
 		for err := error(nil); err == nil; {
@@ -295,6 +297,8 @@ func TestEndlessAnswers(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			_, _ = w.Write(bomb)
 		},
+		"records without end":       func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(zeros) },
+		"empty records without end": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(objects) },
 		"gzip bomb as error": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			w.WriteHeader(http.StatusBadGateway)

@@ -18,6 +18,8 @@ var texts = []string{
 	"invalid_response: the answer is not a JSON object",
 	"invalid_response: the answer is not the JSON that is documented",
 	"invalid_response: the answer is about another session",
+	"invalid_response: the answer says nothing of sessions",
+	"invalid_response: the answer says nothing of devices",
 	"invalid_response: the answer is larger than 1 MiB",
 	"invalid_response: active is missing or not a boolean",
 	"invalid_response: passings is missing or not a count",

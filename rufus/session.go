@@ -3,6 +3,7 @@ package rufus
 import (
 	"context"
 	"math"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -27,7 +28,10 @@ func (c *Client) State(ctx context.Context, target Target) (Session, error) {
 	return c.Session(ctx, target.ID)
 }
 
-var errNoSession = &Error{Reason: NotFound, Detail: "the API knows no such session"}
+var (
+	errNoSession = &Error{Reason: NotFound, Detail: "the API knows no such session"}
+	errForeign   = &Error{Reason: NotFound, Detail: "status 404, but not the API's own: is api.url right?"}
+)
 
 // Session asks for one session by its token: GET /sessions/{token} (documented). Errors are an *Error, or
 // context.Canceled when ctx was cancelled.
@@ -62,11 +66,12 @@ func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
 // with everything else absent. Errors are as for Session.
 func (c *Client) DeviceSession(ctx context.Context, id Secret) (Session, error) {
 	path := "/sessions/device/" + id.Reveal()
-	newest, err := c.newest(ctx, path+"/active", id)
+	ask := c.series()
+	newest, err := c.newest(ctx, ask, path+"/active", id)
 	if err != nil || newest.Active {
 		return newest, err
 	}
-	newest, err = c.newest(ctx, path, id)
+	newest, err = c.newest(ctx, ask, path, id)
 	// The list is asked for only because no session is active; where it claims otherwise, it was overtaken.
 	newest.Active = false
 	return newest, err
@@ -74,12 +79,17 @@ func (c *Client) DeviceSession(ctx context.Context, id Secret) (Session, error) 
 
 // newest returns the active session of the answer to path, else the one created last; the zero Session when there is
 // none. Only that one needs to be valid: what older sessions lack does no harm.
-func (c *Client) newest(ctx context.Context, path string, id Secret) (Session, error) {
+func (c *Client) newest(ctx context.Context, ask getter, path string, id Secret) (Session, error) {
 	var found Session
-	err := c.get(ctx, query{path: path, read: func(body []byte) error {
+	err := ask(ctx, query{path: path, missing: errForeign, mayBeNone: true, read: func(body []byte) error {
 		records, _, err := decode[sessionRecord](body)
-		if err != nil || len(records) == 0 {
+		switch {
+		case err != nil:
 			return err
+		case len(records) == 0 && saysNone(body):
+			return nil
+		case len(records) == 0:
+			return invalid("the answer says nothing of sessions")
 		}
 		best := &records[0]
 		for i := range records {
@@ -116,14 +126,17 @@ func (c *Client) session(r *sessionRecord, id Secret) (Session, error) {
 	}, nil
 }
 
-// redact replaces the key and the given secrets in t, in whatever case, by "<secret>".
+// redact replaces the key and the given secrets in t, in whatever case, by "<secret>", and whatever else has the form
+// of all documented tokens and ids: it may be another session's.
 func (c *Client) redact(t text, secrets ...text) string {
 	redacted := redact(string(t), c.key.Reveal())
 	for _, secret := range secrets {
 		redacted = redact(redacted, string(secret))
 	}
-	return redacted
+	return documentedForm.ReplaceAllString(redacted, masked)
 }
+
+var documentedForm = regexp.MustCompile(`[0-9A-Fa-f]{64}`)
 
 func redact(text, secret string) string {
 	if len(text) < len(secret) || secret == "" {
