@@ -145,14 +145,18 @@ type Sessions struct {
 	targets []rufus.Target
 	schema  *schema
 	labels  [][]*dto.LabelPair // of each entry, in the order of schema.labels
+	mask    rufus.Mask         // of all targets: whoever writes an alias may know another's
 }
 
 func newSessions(f *Fetcher, entries []Entry) *Sessions {
 	s := &Sessions{fetcher: f, entries: entries, schema: newSchema(entries, f.devices != nil)}
+	var secrets []rufus.Secret
 	for _, e := range entries {
+		secrets = append(secrets, e.Target.ID)
 		s.targets = append(s.targets, e.Target)
 		s.labels = append(s.labels, s.schema.labelsOf(e))
 	}
+	s.mask = rufus.NewMask(secrets)
 	return s
 }
 
@@ -203,34 +207,36 @@ func (s *Sessions) Newest(ctx context.Context, maxAge time.Duration) Report {
 
 func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool) Report {
 	list := make(chan []answer[rufus.DeviceList], 1)
-	go func() { list <- s.fetchDevices(ctx, maxAge, orOlder) }()
+	go func() { list <- s.fetchDevices(ctx, maxAge) }()
 	states := s.fetcher.states.want(ctx, s.targets, maxAge, orOlder)
 
 	report := Report{Statuses: make([]Status, len(s.entries))}
 	for i, a := range states {
 		report.Statuses[i] = Status{Entry: s.entries[i], Session: a.value, Err: a.err, At: a.at, Duration: a.duration}
+		report.Statuses[i].Session.Alias = s.mask.Hide(a.value.Alias)
 	}
 	for _, a := range <-list {
 		report.DevicesUp = rufus.Some(a.err == nil)
 		if a.err == nil {
-			addHealth(report.Statuses, a.value)
+			s.addHealth(report.Statuses, a.value)
 		}
 	}
 	return report
 }
 
-// fetchDevices asks for the list of devices if any entry needs it: one answer or none.
-func (s *Sessions) fetchDevices(ctx context.Context, maxAge time.Duration, orOlder bool) []answer[rufus.DeviceList] {
+// fetchDevices asks for the list of devices if any entry needs it: one answer or none. Never an older one: nobody sees
+// how old a battery is.
+func (s *Sessions) fetchDevices(ctx context.Context, maxAge time.Duration) []answer[rufus.DeviceList] {
 	follows := func(t rufus.Target) bool { return t.Follows == rufus.Device }
 	if s.fetcher.devices == nil || !slices.ContainsFunc(s.targets, follows) {
 		return nil
 	}
-	return s.fetcher.devices.want(ctx, []devices{{}}, max(maxAge, devicesMaxAge), orOlder)
+	return s.fetcher.devices.want(ctx, []devices{{}}, max(maxAge, devicesMaxAge), false)
 }
 
 // addHealth adds what the list says to the entries that follow a device. One that looks idle but is not in the
 // account at all is not found: a mistyped id, or a device that was unbound.
-func addHealth(statuses []Status, list rufus.DeviceList) {
+func (s *Sessions) addHealth(statuses []Status, list rufus.DeviceList) {
 	for i := range statuses {
 		status := &statuses[i]
 		if status.Entry.Target.Follows != rufus.Device {
@@ -239,6 +245,9 @@ func addHealth(statuses []Status, list rufus.DeviceList) {
 		health, listed := list.Health(status.Entry.Target.ID)
 		switch {
 		case listed:
+			for _, text := range []*string{&health.Model, &health.Firmware, &health.Status} {
+				*text = s.mask.Hide(*text)
+			}
 			status.Health = rufus.Some(health)
 		case list.Complete && status.Err == nil && !status.Session.Active:
 			status.Err = &rufus.Error{Reason: rufus.NotFound, Detail: "no such device in this account"}

@@ -16,6 +16,8 @@ const (
 	maxName           = 100
 	maxLabelName      = 100
 	maxLabelValue     = 200
+	// Each series carries the labels of all entries: their number multiplies with that of the sessions.
+	maxLabelNames = 64
 	// Shorter API keys are not searched for in names: a key such as "run" would forbid half of them.
 	minSearched = 8
 )
@@ -157,6 +159,11 @@ func (d *decoder) labels(n *node) map[string]string {
 				d.refuse(lineOf(key, value), quote("label", name)+" "+problem, "give "+wantedValue)
 			}
 			labels[name] = label
+			if !d.labelNames[name] && len(d.labelNames) == maxLabelNames {
+				d.refuse(key.Line, fmt.Sprintf("the file has more than %d different label names", maxLabelNames),
+					"use fewer: every series carries all of them")
+			}
+			d.labelNames[name] = true
 			d.public = append(d.public, public{key.Line, "a label's name", name},
 				public{value.Line, "a label's value", label})
 		}
@@ -189,25 +196,13 @@ type public struct {
 
 // checkPublic refuses public text that contains a secret, whatever its letter case.
 func (d *decoder) checkPublic() {
-	secrets, lengths := map[string]bool{}, map[int]bool{}
-	for _, secret := range d.secrets {
-		secrets[strings.ToLower(secret)] = true
-		lengths[len(secret)] = true
+	secrets := make([]rufus.Secret, len(d.secrets))
+	for i, secret := range d.secrets {
+		secrets[i] = rufus.NewSecret(secret)
 	}
-	// Looking up every part of a text takes no longer with more secrets, as trying every secret would.
-	contains := func(text string) bool {
-		text = strings.ToLower(text)
-		for length := range lengths {
-			for i := 0; i+length <= len(text); i++ {
-				if secrets[text[i:i+length]] {
-					return true
-				}
-			}
-		}
-		return false
-	}
+	mask := rufus.NewMask(secrets)
 	for _, p := range d.public {
-		if contains(p.text) {
+		if mask.Contains(p.text) {
 			d.refuse(p.line, p.what+" contains the API key or a configured token or id",
 				"choose another: it is shown on pages and in metrics")
 		}

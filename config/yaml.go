@@ -36,6 +36,8 @@ type decoder struct {
 	values   int      // visited so far
 	secrets  []string // all in the file, and the API key
 	public   []public // must contain none of them
+
+	labelNames map[string]bool // of all entries
 }
 
 type mistake struct {
@@ -262,7 +264,7 @@ func lineOf(key, value *node) int {
 func foreignTag(n *node) bool { return n.Style&yaml.TaggedStyle != 0 && n.ShortTag() != "!!str" }
 
 // quote returns what followed by text if text can be neither a key nor a token, of which at most 8 characters may be
-// shown, and else what alone. Keys and tokens have digits; a mistyped setting has none.
+// shown, and else what alone. Keys and tokens have digits or are one long word; a mistyped setting is a few short ones.
 func quote(what, text string) string {
 	if utf8.RuneCountInString(text) <= 8 || words.MatchString(text) {
 		return fmt.Sprintf("%s %q", what, text)
@@ -270,7 +272,7 @@ func quote(what, text string) string {
 	return what + " (not shown, it may be a secret)"
 }
 
-var words = regexp.MustCompile(`^[A-Za-z_ -]{1,40}$`)
+var words = regexp.MustCompile(`^[A-Za-z]{1,12}([_ -][A-Za-z]{1,12}){0,3}$`)
 
 // printable reports whether every character of text shows: letters, marks, numbers, punctuation, symbols, and the
 // ASCII space.
