@@ -257,17 +257,9 @@ func fingerprintOf(files []string) (sum fingerprint) {
 	return sum
 }
 
-// hash writes the content of a file to sum. Like the configuration it refuses pipes, which would block, and devices,
-// which need not end.
+// hash writes the content of a file to sum, if it is one that a configuration can be read from.
 func hash(sum io.Writer, path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return errors.New("not a regular file")
-	}
-	file, err := os.Open(path) //nolint:gosec // the paths are those of the configuration
+	file, err := config.Open(path)
 	if err != nil {
 		return err
 	}

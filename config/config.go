@@ -6,6 +6,7 @@ package config
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"rufus_exporter/rufus"
@@ -96,8 +98,8 @@ type Error struct {
 // Error returns the mistakes, one per line.
 func (e *Error) Error() string { return strings.Join(e.Mistakes, "\n") }
 
-// maxFile bounds sessions.yml, in bytes: 10,000 full entries are 2 MiB, and the YAML package takes 60 times the file
-// when it holds nothing but short values.
+// maxFile bounds sessions.yml, in bytes: 10,000 full entries are 2 MiB, and the YAML package takes up to 200 times
+// the file when it holds nothing but short values.
 const maxFile = 4 << 20
 
 // Load reads the configuration at path, the files it names, and $RUFUS_API_KEY. Relative paths in it start at its own
@@ -115,7 +117,7 @@ func Load(path string) (*Config, error) {
 
 // Parse is Load for the content of a file, which path names in messages and whose directory relative paths start at.
 func Parse(data []byte, path string) (*Config, error) {
-	d := &decoder{dir: filepath.Dir(path), files: []string{path}}
+	d := &decoder{dir: filepath.Dir(path), files: []string{path}, labelNames: map[string]bool{}}
 	cfg := d.config(data)
 	cfg.Files = d.files
 	if mistakes := d.report(path); mistakes != nil {
@@ -158,21 +160,40 @@ func (d *decoder) config(data []byte) *Config {
 	return cfg
 }
 
-// readFile returns the content of a regular file of at most limit bytes, or what is wrong with it, without its path.
-// Pipes and devices are refused: they would block, and cannot be read again on a reload.
-func readFile(path string, limit int64) (data []byte, problem string) {
-	info, err := os.Stat(path)
+// Open opens a regular file to read. Directories, pipes and devices are refused, without waiting for anybody: they
+// would block, need not end, and cannot be read again on a reload.
+func Open(path string) (*os.File, error) {
+	// What is opened is what is looked at: the name may be given to something else in between.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the files
 	if err != nil {
-		return nil, unreadable(err)
+		return nil, err
 	}
+	info, err := file.Stat()
 	switch {
+	case err != nil:
 	case info.IsDir():
-		return nil, "is a directory, not a file"
+		err = errIsDirectory
 	case !info.Mode().IsRegular():
-		return nil, "is not a regular file"
+		err = errNotRegular
+	default:
+		return file, nil
 	}
-	file, err := os.Open(path) //nolint:gosec // the operator names the files
-	if err != nil {
+	_ = file.Close()
+	return nil, err
+}
+
+var (
+	errIsDirectory = errors.New("is a directory, not a file")
+	errNotRegular  = errors.New("is not a regular file")
+)
+
+// readFile returns the content of a regular file of at most limit bytes, or what is wrong with it, without its path.
+func readFile(path string, limit int64) (data []byte, problem string) {
+	file, err := Open(path)
+	switch {
+	case errors.Is(err, errIsDirectory), errors.Is(err, errNotRegular):
+		return nil, err.Error()
+	case err != nil:
 		return nil, unreadable(err)
 	}
 	defer func() { _ = file.Close() }()
