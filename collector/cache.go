@@ -83,7 +83,7 @@ func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration, 
 	begin := c.pool.now()
 	for _, i := range c.order(keys) {
 		latest, ok := c.latest[keys[i]]
-		if ok && (latest.err == nil || c.keepFailures) && begin.Sub(latest.at) < maxAge {
+		if ok && (latest.err == nil || c.keepFailures) && Age(begin, latest.at) < maxAge {
 			answers[i] = latest
 			continue
 		}
@@ -117,6 +117,12 @@ func (c *cache[K, V]) want(ctx context.Context, keys []K, maxAge time.Duration, 
 		}
 	}
 	return answers
+}
+
+// Age returns how old at is now, by whichever clock says more: that of Go stands still while a machine sleeps, and that
+// on the wall can be put back.
+func Age(now, at time.Time) time.Duration {
+	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)))
 }
 
 // order returns the indices of keys as they shall be asked, so that over successive wants each gets its turn when time
