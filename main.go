@@ -8,9 +8,12 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -81,7 +84,7 @@ func parse(args []string) (flags, error) {
 	app.Flag("scrape.timeout-offset", "What to leave of Prometheus' scrape timeout for the way back.").
 		Default("0.5s").DurationVar(&f.timeoutOffset)
 	app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&f.telemetryPath)
-	app.Flag("web.max-requests", "Number of scrapes, probes and status pages at a time; above it 503.").
+	app.Flag("web.max-requests", "Number of scrapes, probes, lists and status pages at a time; above it 503.").
 		Default("40").IntVar(&f.maxRequests)
 	app.Flag("web.enable-lifecycle", "Allow reloading by POST or PUT to /-/reload.").BoolVar(&f.enableLifecycle)
 	app.Flag("web.enable-pprof", "Serve profiles of the exporter under /debug/pprof/.").BoolVar(&f.enablePprof)
@@ -100,6 +103,8 @@ func parse(args []string) (flags, error) {
 		err = errors.New("--scrape.timeout-offset must not be negative")
 	case f.reloadInterval < 0:
 		err = errors.New("--config.auto-reload-interval must not be negative")
+	case slices.ContainsFunc(*f.web.WebListenAddresses, unusable):
+		err = errors.New("--web.listen-address must be host:port or :port, with a port up to 65535")
 	case web.Reserved(f.telemetryPath):
 		err = errors.New("--web.telemetry-path must be a path that nothing else is served on, such as /metrics")
 	default:
@@ -108,12 +113,34 @@ func parse(args []string) (flags, error) {
 	return f, err
 }
 
+// unusable says whether address is none to listen on. What the toolkit knows beyond TCP is left to it.
+func unusable(address string) bool {
+	if strings.Contains(address, "://") {
+		return false
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return true
+	}
+	_, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
+	return err != nil
+}
+
 func run(args []string) int {
+	// From the beginning: SIGHUP ends a process that has not asked for it, SIGPIPE one whose log nobody reads any more.
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	defer signal.Stop(hangUp)
+	signal.Ignore(syscall.SIGPIPE)
+
 	f, err := parse(args)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "rufus_exporter:", err, "(see --help)")
 		return exitUsage
 	}
+	out := newLogWriter(os.Stderr)
+	defer out.close()
+	f.log.Writer = out
 	logger := promslog.New(f.log)
 	// net/http prints there what a server sends unasked, which may be the rest of an answer: see rufus.NewTransport.
 	log.SetOutput(io.Discard)
@@ -144,7 +171,7 @@ func run(args []string) int {
 		if cfg.API.Key.Reveal() == "" {
 			fmt.Fprintln(os.Stderr, "warning:", errNoKey)
 		}
-		_, _ = fmt.Fprintf(os.Stdout, "%s is valid: %d sessions\n", f.configFile, len(cfg.Sessions))
+		_, _ = fmt.Fprintf(os.Stdout, "%s is valid, sessions: %d\n", f.configFile, len(cfg.Sessions))
 		return exitStopped
 	}
 
@@ -180,7 +207,7 @@ func run(args []string) int {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
-	if err := serve(server, f, r, logger); err != nil {
+	if err := serve(server, f, r, hangUp, logger); err != nil {
 		logger.Error("stopped", "err", err)
 		return exitFailed
 	}
@@ -190,14 +217,9 @@ func run(args []string) int {
 
 // serve serves and reloads until a signal asks to stop, then lets the scrapes in flight end. A second signal ends the
 // process at once.
-func serve(server *http.Server, f flags, r *reloader, logger *slog.Logger) error {
+func serve(server *http.Server, f flags, r *reloader, hangUp <-chan os.Signal, logger *slog.Logger) error {
 	stopped, restore := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer restore()
-	// From before anything listens: SIGHUP would end a process that has not asked for it.
-	hangUp := make(chan os.Signal, 1)
-	signal.Notify(hangUp, syscall.SIGHUP)
-	defer signal.Stop(hangUp)
-
 	group, ctx := errgroup.WithContext(stopped)
 	group.Go(func() error {
 		err := toolkit.ListenAndServe(server, f.web, logger)
@@ -216,7 +238,11 @@ func serve(server *http.Server, f flags, r *reloader, logger *slog.Logger) error
 		logger.Info("stopping: scrapes in flight may end", "within", drainTimeout)
 		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
-		return server.Shutdown(drain)
+		if server.Shutdown(drain) != nil {
+			logger.Warn("some clients did not take their answers")
+			return server.Close()
+		}
+		return nil
 	})
 	return group.Wait()
 }

@@ -67,6 +67,7 @@ func (h *handler) discovery(w http.ResponseWriter, _ *http.Request) {
 		groups = append(groups, group{Targets: []string{entry.Name}, Labels: labels})
 	}
 	w.Header().Set("Content-Type", "application/json")
+	hurry(w)
 	if err := json.NewEncoder(w).Encode(groups); err != nil {
 		h.Logger.Debug("discovery was not taken", "err", err)
 	}
@@ -74,7 +75,7 @@ func (h *handler) discovery(w http.ResponseWriter, _ *http.Request) {
 
 // expose writes what the gatherers give, in the format and compression that the client asks for.
 func (h *handler) expose(w http.ResponseWriter, r *http.Request, gatherers []prometheus.Gatherer) {
-	promhttp.HandlerFor(h.union(gatherers), promhttp.HandlerOpts{
+	promhttp.HandlerFor(h.union(gatherers, func() { hurry(w) }), promhttp.HandlerOpts{
 		EnableOpenMetrics: true,
 		ErrorHandling:     promhttp.ContinueOnError,
 		ErrorLog:          slog.NewLogLogger(h.Logger.Handler(), slog.LevelDebug),
@@ -83,9 +84,11 @@ func (h *handler) expose(w http.ResponseWriter, r *http.Request, gatherers []pro
 }
 
 // union gathers from all, whose families differ by name; prometheus.Gatherers would check all over again that they
-// do. An error is logged here and replaced, because that of a panic holds a stack and would be sent to the client.
-func (h *handler) union(gatherers []prometheus.Gatherer) prometheus.Gatherer {
+// do. Then it calls gathered. An error is logged here and replaced, because that of a panic holds a stack and would be
+// sent to the client.
+func (h *handler) union(gatherers []prometheus.Gatherer, gathered func()) prometheus.Gatherer {
 	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		defer gathered()
 		var all []*dto.MetricFamily
 		var failed error
 		for _, g := range gatherers {
@@ -112,10 +115,10 @@ func (h *handler) deadline(r *http.Request) time.Duration {
 }
 
 // deadline returns how long a scrape may take: what Prometheus' header says, in seconds, less the offset that the way
-// back needs, but at least half of it. Nonsense counts as a missing header.
+// back needs, but at least half of it. Nonsense counts as a missing header, and so does what is too short to ask.
 func deadline(header string, offset time.Duration) time.Duration {
 	timeout := defaultScrapeTimeout
-	if seconds, err := strconv.ParseFloat(header, 64); err == nil && seconds > 0 {
+	if seconds, err := strconv.ParseFloat(header, 64); err == nil && seconds >= 0.01 {
 		timeout = time.Duration(min(seconds, 2*maxScrape.Seconds()) * float64(time.Second))
 	}
 	return min(max(timeout-offset, timeout/2), maxScrape)

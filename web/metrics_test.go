@@ -381,7 +381,7 @@ func TestAGathererThatFails(t *testing.T) {
 	s.Options.Exporter = prometheus.NewRegistry()
 	s.Options.Exporter.MustRegister(panicking{})
 	h := &handler{Options: s.Options}
-	families, err := h.union([]prometheus.Gatherer{s.Options.Exporter}).Gather()
+	families, err := h.union([]prometheus.Gatherer{s.Options.Exporter}, func() {}).Gather()
 	equal(t, "families", len(families), 0)
 	equal(t, "error", err.Error(), "some metrics could not be gathered: see the exporter's log")
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -74,7 +75,8 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	sessions := h.Sessions()
 	ctx, cancel := context.WithTimeout(r.Context(), pageFetch)
 	defer cancel()
-	report := sessions.Newest(ctx, max(pageMaxAge, sessions.Fetcher().MinInterval()))
+	maxAge := max(pageMaxAge, sessions.Fetcher().MinInterval())
+	report := sessions.Newest(ctx, maxAge)
 	now := h.Now()
 
 	v := view{
@@ -95,8 +97,17 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	if err := h.ReloadError(); err != nil {
 		v.Notices = append(v.Notices, "The last reload failed; the configuration before it is in use. "+err.Error())
 	}
+	old := 0
 	for _, s := range report.Statuses {
 		v.Rows = append(v.Rows, newRow(s, now))
+		if !s.At.IsZero() && collector.Age(now, s.At) > maxAge+2*pageFetch {
+			old++
+		}
+	}
+	if old > 0 {
+		v.Notices = append(v.Notices, fmt.Sprintf(
+			"The API does not answer in time: %d of %d answers are old, and so is what is counted above.",
+			old, len(report.Statuses)))
 	}
 
 	var body bytes.Buffer
@@ -108,6 +119,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", h.page.policy)
 	w.Header().Set("Cache-Control", "no-store")
+	hurry(w)
 	_, _ = body.WriteTo(w)
 }
 
@@ -148,7 +160,7 @@ func newRow(s collector.Status, now time.Time) row {
 		r.Labels = append(r.Labels, name+"="+s.Entry.Labels[name])
 	}
 	if !s.At.IsZero() {
-		r.Age = ago(now.Sub(s.At))
+		r.Age = ago(collector.Age(now, s.At))
 	}
 	if s.Err != nil {
 		r.Error = s.Err.Error()
@@ -182,6 +194,7 @@ const clockTolerance = 5 * time.Second
 
 // ago says how long ago something was, or how far ahead it lies.
 func ago(d time.Duration) string {
+	d = max(d, -math.MaxInt64) // what lies too far ahead for a Duration has no opposite
 	switch {
 	case d < -clockTolerance:
 		return span(-d) + " ahead"

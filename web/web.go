@@ -27,7 +27,7 @@ type Options struct {
 	ReloadError     func() error               // of the last reload, nil when it succeeded
 	TelemetryPath   string                     // of the metrics, such as /metrics
 	TimeoutOffset   time.Duration              // what to leave of Prometheus' scrape timeout for the way back
-	MaxRequests     int                        // scrapes, probes and pages at a time; above it 503
+	MaxRequests     int                        // scrapes, probes, lists and pages at a time; above it 503
 	EnableLifecycle bool                       // whether HTTP may reload
 	EnablePprof     bool                       // whether /debug/pprof/ is served
 	Version         string                     // shown on the status page
@@ -49,7 +49,7 @@ func NewHandler(o Options) http.Handler {
 	mux.Handle("GET "+o.TelemetryPath, limited(
 		promhttp.InstrumentMetricHandler(o.Exporter, http.HandlerFunc(h.metrics))))
 	mux.Handle("GET /probe", limited(http.HandlerFunc(h.probe)))
-	mux.HandleFunc("GET /sd", h.discovery)
+	mux.Handle("GET /sd", limited(http.HandlerFunc(h.discovery)))
 	mux.HandleFunc("GET /-/healthy", say(http.StatusOK, "Healthy."))
 	mux.HandleFunc("GET /-/ready", say(http.StatusOK, "Ready."))
 	reload := say(http.StatusForbidden, "Reloading over HTTP is off: see --web.enable-lifecycle.")
@@ -65,7 +65,8 @@ func NewHandler(o Options) http.Handler {
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	return secure(mux)
+	// No form on another web site may reload.
+	return secure(http.NewCrossOriginProtection().Handler(mux))
 }
 
 // Reserved says whether target is served by something other than the metrics, or is no path that a request could have.
@@ -112,6 +113,15 @@ func secure(next http.Handler) http.Handler {
 		header.Set("Cross-Origin-Opener-Policy", "same-origin")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// takeTimeout is how long a client may take to take an answer, once it is there: whoever does not read must not hold
+// one of the few places that limit gives.
+const takeTimeout = 10 * time.Second
+
+// hurry ends the connection of a client that has not taken its answer within takeTimeout.
+func hurry(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(takeTimeout)) // best effort: a recorder has none
 }
 
 func say(status int, text string) http.HandlerFunc {

@@ -251,8 +251,8 @@ func TestFlood(t *testing.T) {
 		equal(t, "status above the limit", refused.status, http.StatusServiceUnavailable)
 		equal(t, "body", refused.body, "More than 10 requests at a time: see --web.max-requests.\n")
 	}
-	// What is for others than scrapers and people is not limited.
-	for _, path := range []string{"/-/healthy", "/-/ready", "/sd"} {
+	// Whoever asks for nothing but life gets an answer.
+	for _, path := range []string{"/-/healthy", "/-/ready"} {
 		response, _ := get(t, base, path)
 		equal(t, path+" status meanwhile", response.StatusCode, http.StatusOK)
 	}
