@@ -351,7 +351,7 @@ func TestDashboardQueries(t *testing.T) {
 		"\nrule_files: ["+rulesFile+"]\n")
 
 	d, _ := readDashboard(t)
-	names := map[string]bool{"up": true, "scrape_duration_seconds": true, "ALERTS": true}
+	names := map[string]bool{"up": true, "scrape_duration_seconds": true, "ALERTS": true, "ALERTS_FOR_STATE": true}
 	shown := map[string]model.Vector{} // by the queries of the present
 	look := func() {
 		t.Helper()
