@@ -49,6 +49,8 @@ func TestExitCodes(t *testing.T) {
 		"negative interval":   {valid, []string{"--config.auto-reload-interval=-1s"}, exitUsage, "", "must not be negative"},
 		"no requests at all":  {valid, []string{"--web.max-requests=0"}, exitUsage, "", "must be at least 1"},
 		"path that is served": {valid, []string{"--web.telemetry-path=/probe"}, exitUsage, "", "--web.telemetry-path"},
+		"no port":             {valid, []string{"--web.listen-address=localhost"}, exitUsage, "", "--web.listen-address"},
+		"no such port":        {valid, []string{"--web.listen-address=:99999"}, exitUsage, "", "--web.listen-address"},
 		"unknown log level":   {valid, []string{"--log.level=loud"}, exitUsage, "", "loud"},
 		"no web config":       {valid, []string{"--web.config.file=nowhere.yml"}, exitUsage, "", "nowhere.yml"},
 		"bad web config":      {valid, []string{"--web.config.file=" + web}, exitUsage, "", "nowhere.pem"},

@@ -218,3 +218,18 @@ func TestAProbeOfADevice(t *testing.T) {
 		equal(t, "requests for the list", lists, 1)
 	})
 }
+
+// Whoever writes an alias, or what a device says of itself, may know the token or id of another entry.
+func TestNoEntryShowsTheSecretOfAnother(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		secret := strings.ToLower(secretPrefix) + "finish"
+		list := devices(t, true, listed("turn", `,"model":"`+secret+`","firmware":"v`+secret+`","device_status":"`+secret+`!"`))
+		s := newStand(func(request) reply {
+			return reply{session: rufus.Session{Active: true, Alias: "like " + secret}, list: list}
+		}, deviceMetrics)
+		report := s.fetch(s.Sessions([]collector.Entry{device("turn"), token("finish")}), time.Second)
+		health, _ := report.Statuses[0].Health.Get()
+		equal(t, "texts", []string{report.Statuses[0].Session.Alias, health.Model, health.Firmware, health.Status},
+			[]string{"like <secret>", "<secret>", "v<secret>", "<secret>!"})
+	})
+}

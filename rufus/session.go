@@ -133,6 +133,9 @@ func (c *Client) redact(t text, secrets ...text) string {
 	for _, secret := range secrets {
 		redacted = redact(redacted, string(secret))
 	}
+	if len(redacted) < 64 {
+		return redacted
+	}
 	return documentedForm.ReplaceAllString(redacted, masked)
 }
 

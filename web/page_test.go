@@ -334,6 +334,7 @@ func TestThePageShowsTheNewestAnswer(t *testing.T) {
 			"failing: failing unknown to the API: check the token or device id not_found: no such session bad 35 s ago",
 			"active: active third 31 35 s ago",
 		})
+		contains(t, "page", page, "The API does not answer in time: 3 of 3 answers are old")
 		lacks(t, "log", s.log.String(), "not all sessions")
 
 		// A scrape has nothing to do with what is old.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,47 @@ func TestReloadOverHTTP(t *testing.T) {
 				equal(t, "allowed", response.Header.Get("Allow"), "POST, PUT")
 			}
 		})
+	}
+}
+
+// A form on another web site, in the browser of somebody who can reach the exporter, does not reload it.
+func TestAnotherSiteCannotReload(t *testing.T) {
+	s := newStand(&api{}, nil, func(s *settings) {
+		s.EnableLifecycle = true
+		s.Reload = func() error {
+			t.Error("it was reloaded")
+			return nil
+		}
+	})
+	base := s.serve(t)
+	for _, header := range [][]string{{"Origin", "https://example.org"}, {"Sec-Fetch-Site", "cross-site"}} {
+		response, _ := send(t, http.MethodPost, base, "/-/reload", header...)
+		equal(t, header[0], response.StatusCode, http.StatusForbidden)
+	}
+}
+
+// impatient is a connection that notes until when it is written to.
+type impatient struct {
+	*httptest.ResponseRecorder
+	until time.Time
+}
+
+// SetWriteDeadline is what http.ResponseController calls.
+func (i *impatient) SetWriteDeadline(until time.Time) error {
+	i.until = until
+	return nil
+}
+
+// Whoever does not take an answer loses the connection soon, and does not hold one of the few places.
+func TestAnswersHaveToBeTaken(t *testing.T) {
+	s := newStand(&api{}, []collector.Entry{follow(rufus.Token, "start")})
+	for _, path := range []string{"/", "/metrics", "/probe?target=start", "/sd"} {
+		w := &impatient{ResponseRecorder: httptest.NewRecorder()}
+		s.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		equal(t, path, w.Code, http.StatusOK)
+		if left := time.Until(w.until); left <= 0 || left > takeTimeout {
+			t.Errorf("%s may be written for another %s", path, left)
+		}
 	}
 }
 
