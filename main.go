@@ -235,7 +235,9 @@ func serve(server *http.Server, f flags, r *reloader, hangUp <-chan os.Signal, l
 	group.Go(func() error {
 		<-ctx.Done()
 		restore()
-		logger.Info("stopping: scrapes in flight may end", "within", drainTimeout)
+		if stopped.Err() != nil { // rather than that nothing could be served
+			logger.Info("stopping: scrapes in flight may end", "within", drainTimeout)
+		}
 		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
 		if server.Shutdown(drain) != nil {
