@@ -212,11 +212,14 @@ func unquote(data []byte) []byte {
 
 // saysNone tells whether an answer without records, or the body of a 404, is the API's way to say that there are none.
 // The documented 404 is not JSON, and what the live one looks like is unknown, so only what surely comes from somebody
-// else is refused: a page, or a JSON document with neither a result nor a description of that kind, such as a
+// else is refused: a page, or a JSON document with neither a result nor anything of what is documented, such as a
 // gateway's error. A state must not be made of those.
 func saysNone(body []byte) bool {
-	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
+	switch {
+	case bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")):
 		return false
+	case noneAnywhere.Match(body):
+		return true
 	}
 	type content struct {
 		Result      json.RawMessage
@@ -235,6 +238,10 @@ func saysNone(body []byte) bool {
 		noneDescribed.MatchString(answer.Description) || noneDescribed.MatchString(inner.Description)
 }
 
-var noneDescribed = regexp.MustCompile(`(?i)success|not found`) // both documented
+// All documented; which of them stands under which name in the live answer is unknown.
+var (
+	noneDescribed = regexp.MustCompile(`(?i)success|not found`)
+	noneAnywhere  = regexp.MustCompile(`(?i)sessions? not found|deviceid`)
+)
 
 func invalid(detail string) error { return &Error{Reason: InvalidResponse, Detail: detail} }

@@ -75,6 +75,8 @@ var deviceAnswers = []struct {
 	{"unused, in the envelope", `404 {"body": {"description": "Sessions not found"}}`, `{"body": {"result": null}}`, none},
 	{"unused, JSON of the documented kind", `404 {"description": "Sessions not found", "deviceid": "BODY"}`, "404 ", none},
 
+	{"unused, under other names", `404 {"message": "Sessions not found"}`, `404 {"error": {"deviceid": "BODY"}}`, none},
+
 	// what no state must be made of: it comes from somebody else
 	{"404, a page", "404 \n<html>nginx</html>", "-", "not_found"},
 	{"404, a gateway's error", `404 {"message": "Not Found"}`, "-", "not_found"},
