@@ -275,8 +275,8 @@ func TestUnreachable(t *testing.T) {
 func TestEndlessAnswers(t *testing.T) {
 	const mebibyte = 1 << 20
 	blanks := bytes.Repeat([]byte(" "), mebibyte)
-	zeros := []byte(`{"result": [` + strings.Repeat("0,", mebibyte/2-20) + `0]}`)
-	objects := []byte(`{"result": [` + strings.Repeat("{},", mebibyte/3-20) + `{}]}`)
+	zeros := []byte(`{"result": [` + strings.Repeat("0,", mebibyte/16) + `0]}`)
+	objects := []byte(`{"result": [` + strings.Repeat("{},", mebibyte/32) + `{}]}`)
 	bomb := []byte(zip(strings.Repeat(" ", 8*mebibyte)))
 	forever := func(w http.ResponseWriter, _ *http.Request) {
 		for err := error(nil); err == nil; {
