@@ -87,12 +87,12 @@ type query struct {
 	mayBeNone bool
 }
 
-// getter asks a query: get, or what series returns.
+// getter asks a query: get, or what sequence returns.
 type getter func(context.Context, query) error
 
-// series returns a get for calls that need several requests. Once the API has asked anybody to wait, it sends no
+// sequence returns a get for calls that need several requests. Once the API has asked anybody to wait, it sends no
 // more: whether the first one may be sent is up to the caller, who does not see the others.
-func (c *Client) series() getter {
+func (c *Client) sequence() getter {
 	waits := c.waits.Load()
 	return func(ctx context.Context, q query) error {
 		if c.waits.Load() != waits {

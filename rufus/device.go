@@ -50,7 +50,7 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 	list := DeviceList{devices: make(map[Secret]DeviceHealth)}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	ask := c.series()
+	ask := c.sequence()
 	for page := 1; ; page++ {
 		known := len(list.devices)
 		var pages pagination

@@ -66,7 +66,7 @@ func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
 // with everything else absent. Errors are as for Session.
 func (c *Client) DeviceSession(ctx context.Context, id Secret) (Session, error) {
 	path := "/sessions/device/" + id.Reveal()
-	ask := c.series()
+	ask := c.sequence()
 	newest, err := c.newest(ctx, ask, path+"/active", id)
 	if err != nil || newest.Active {
 		return newest, err
