@@ -235,12 +235,25 @@ func goAway() http.HandlerFunc {
 	}
 }
 
-// While the API asks to wait, nothing is sent, and every session says so. Those that were on their way when it asked
-// are right.
+// While the API asks all to wait, nothing is sent, and every session says so. One that alone is asked to waits alone.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	const minute = time.Minute
 	s := newStand(t, nil)
+	waiting := without(fails(rufus.RateLimited), "fetch_duration_seconds")
+
+	s.tell(healthy, says(429, "", "Retry-After", "120"))
+	s.expect("one alone", s.scrape("one alone"), shows(), fails(rufus.RateLimited))
+	s.api.asked()
+	scraped := s.scrape("one alone")
+	s.expect("one alone, waiting", scraped, shows(), waiting)
+	if requests, _ := s.api.asked(); len(requests) != ten-1 {
+		t.Errorf("one alone: asked while waiting: %v", requests)
+	}
+	if until := scraped["rufus_api_backoff_until_timestamp_seconds"]; until != "" {
+		t.Errorf("one alone: all wait until %s", until)
+	}
+
 	for _, test := range []struct {
 		status      int
 		retryAfter  string
@@ -263,12 +276,14 @@ func TestBackoff(t *testing.T) {
 		if test.retryAfter != "" {
 			header = []string{"Retry-After", test.retryAfter}
 		}
-		all := together(ten)
-		s.tell(all(healthy), all(says(test.status, "", header...)))
-		s.expect(what, s.scrape(what), shows(), fails(rufus.RateLimited))
+		all := together(ten)(says(test.status, "", header...))
+		s.tell(healthy, healthy)
+		s.use(s.sessions) // which ends the wait before
+		s.expect(what+", after a reload", s.scrape(what), shows(), shows())
+		s.tell(all, all)
+		s.expect(what, s.scrape(what), fails(rufus.RateLimited), fails(rufus.RateLimited))
 
 		s.api.asked()
-		waiting := without(fails(rufus.RateLimited), "fetch_duration_seconds")
 		scraped := s.scrape(what)
 		s.expect(what+", waiting", scraped, waiting, waiting)
 		if requests, _ := s.api.asked(); len(requests) != 0 {
@@ -280,11 +295,8 @@ func TestBackoff(t *testing.T) {
 		if err != nil || left < test.least || left > test.most+time.Second {
 			t.Errorf("%s: waits for another %s (%v), want %s to %s", what, left, err, test.least, test.most)
 		}
-
-		s.tell(healthy, healthy)
-		s.use(s.sessions) // which ends the wait
-		s.expect(what+", after a reload", s.scrape(what), shows(), shows())
 	}
+	s.use(s.sessions)
 	s.recovers()
 }
 

@@ -479,7 +479,8 @@ func exporterMetrics(t *testing.T, e *collector.Exporter) []*dto.MetricFamily {
 	return families
 }
 
-func TestPrintable(t *testing.T) {
+// What somebody typed at a device is valid UTF-8 and not too long in a Status already.
+func TestTextsOfTheAPIArePrintable(t *testing.T) {
 	for given, want := range map[string]string{
 		"":                             "",
 		"FINISH-10K":                   "FINISH-10K",
@@ -490,6 +491,10 @@ func TestPrintable(t *testing.T) {
 		strings.Repeat("🏁", 200) + "x": strings.Repeat("🏁", 200),
 		strings.Repeat("é", 1000):      strings.Repeat("é", 200),
 	} {
-		equal(t, fmt.Sprintf("%.20q", given), collector.Printable(given), want)
+		inFakeTime(t, func(t *testing.T) {
+			s := newStand(every(reply{session: rufus.Session{Alias: given}}))
+			report := s.fetch(s.Sessions(tokens("finish")), time.Second)
+			equal(t, fmt.Sprintf("%.20q", given), report.Statuses[0].Session.Alias, want)
+		})
 	}
 }

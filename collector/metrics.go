@@ -52,7 +52,7 @@ var sessionMetrics = []metric{
 		value:  whileUp(func(rufus.Session) (float64, bool) { return 1, true }),
 		labels: []string{"alias", "follows"},
 		labelValues: func(s *Status) []string {
-			return []string{Printable(s.Session.Alias), s.Entry.Target.Follows.String()}
+			return []string{s.Session.Alias, s.Entry.Target.Follows.String()}
 		},
 	},
 	{
@@ -172,11 +172,7 @@ func ofDevice(value func(rufus.DeviceHealth) (float64, bool)) func(*Status) (flo
 func healthLabels(values func(rufus.DeviceHealth) []string) func(*Status) []string {
 	return func(s *Status) []string {
 		health, _ := s.Health.Get()
-		labels := values(health)
-		for i := range labels {
-			labels[i] = Printable(labels[i])
-		}
-		return labels
+		return values(health)
 	}
 }
 
@@ -196,9 +192,9 @@ func timestamp(t rufus.Option[time.Time]) (float64, bool) {
 // maxLabelRunes bounds a label value that comes from the API.
 const maxLabelRunes = 200
 
-// Printable makes of free text that the API sent what a label or a page can hold: valid UTF-8, which a scrape is lost
+// printable makes of free text that the API sent what a label or a page can hold: valid UTF-8, which a scrape is lost
 // without, and at most 200 characters.
-func Printable(s string) string {
+func printable(s string) string {
 	s = strings.ToValidUTF8(s, string(utf8.RuneError))
 	runes := 0
 	for i := range s {

@@ -81,12 +81,79 @@ func TestAReloadKeepsTheLimit(t *testing.T) {
 	})
 }
 
+// replaced returns s with a Fetcher in place of the one before, as after a reload that changes the api section.
+func (s stand) replaced(limit int) stand {
+	s.Fetcher = collector.NewFetcher(collector.Options{
+		Source: s.api, MaxConcurrentRequests: limit, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Replaces: s.Fetcher,
+	})
+	return s
+}
+
+// The limit is one of the process: requests of the Fetchers that were replaced count until they end.
+func TestOneLimitForAllFetchers(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(every(reply{after: 5 * time.Second, session: counting(1)}), width(8))
+		var scrapes []<-chan fetched
+		for range 20 {
+			scrapes = append(scrapes, s.start(s.Sessions(tokens("a", "b", "c", "d", "e", "f", "g", "h")), time.Hour))
+			time.Sleep(200 * time.Millisecond)
+			s = s.replaced(8)
+		}
+		for _, scrape := range scrapes {
+			equal(t, "right", (<-scrape).count("1"), 8)
+		}
+		equal(t, "most in flight", s.peak, 8)
+		equal(t, "requests", len(s.sent()), 160)
+	})
+}
+
+// A new limit holds at once: for what is queued when it is higher, and as soon as enough requests have ended when it is
+// lower.
+func TestANewLimit(t *testing.T) {
+	for _, test := range []struct {
+		before, after int
+		sent          string // of the scrape before and, a second later, the one after
+	}{
+		{1, 3, "0s 1s 1s 2s 3s 3s 4s 5s"},
+		{4, 1, "0s 0s 0s 0s 2s 4s 6s 8s"},
+	} {
+		inFakeTime(t, func(t *testing.T) {
+			s := newStand(every(reply{after: 2 * time.Second, session: counting(1)}), width(test.before))
+			before := s.start(s.Sessions(tokens("a", "b", "c", "d")), time.Minute)
+			time.Sleep(time.Second)
+			s = s.replaced(test.after)
+			after := s.start(s.Sessions(tokens("a", "b", "c", "d")), time.Minute)
+			equal(t, "outcomes", (<-before).outcomes(), "a 1, b 1, c 1, d 1")
+			equal(t, "outcomes", (<-after).outcomes(), "a 1, b 1, c 1, d 1")
+			equal(t, "requests", times(s.sent()), test.sent)
+		})
+	}
+}
+
+// A wait that the API asked for holds nobody back who asks another one.
+func TestAWaitOfAReplacedFetcher(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(func(r request) reply {
+			if r.nth <= 2 {
+				return reply{after: time.Second, err: wait(time.Minute)}
+			}
+			return reply{after: time.Second, session: counting(1)}
+		}, width(2))
+		before := s.start(s.Sessions(tokens("a", "b", "c", "d")), time.Minute)
+		s = s.replaced(2)
+		after := s.start(s.Sessions(tokens("a", "b", "c", "d")), time.Minute)
+		equal(t, "told to wait", (<-before).count("rate_limited"), 3)
+		equal(t, "outcomes", (<-after).outcomes(), "a 1, b 1, c 1, d 1")
+		equal(t, "the account's wait", s.BackoffUntil(), rufus.Option[time.Time]{})
+	})
+}
+
 // The log says when an entry begins to fail, changes its reason and recovers, and no more than that.
 func TestTheLogHasWhatChanges(t *testing.T) {
 	failing := func(reason string) []string {
-		return []string{`level=WARN msg="fetching fails" session=finish err="` + reason + `: as the test said"`}
+		return []string{`level=WARN msg="cannot read session" session=finish err="` + reason + `: as the test said"`}
 	}
-	works := []string{`level=INFO msg="fetching works again" session=finish`}
+	works := []string{`level=INFO msg="session readable again" session=finish`}
 	inFakeTime(t, func(t *testing.T) {
 		var answer reply
 		s := newStand(func(r request) reply {
@@ -142,7 +209,7 @@ func TestEveryAnswerIsLoggedAtDebug(t *testing.T) {
 			`level=DEBUG msg=fetched session=finish reason=timeout duration=1s`,
 			`level=DEBUG msg=fetched list=devices reason="" duration=50ms`,
 			`level=DEBUG msg=fetched list=devices reason=timeout duration=1s`,
-			`level=WARN msg="fetching fails" list=devices err="timeout: as the test said"`,
+			`level=WARN msg="cannot read list of devices" err="timeout: as the test said"`,
 		} {
 			if strings.Count(log+"\n", line+"\n") != 1 {
 				t.Errorf("not once in the log:\n%s\nin:\n%s", line, log)

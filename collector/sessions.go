@@ -3,8 +3,8 @@ package collector
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -31,11 +31,13 @@ type Entry struct {
 // Options say how to fetch.
 type Options struct {
 	Source                Source
-	MaxConcurrentRequests int
+	MaxConcurrentRequests int           // in the whole process, those of Replaces included
 	MinInterval           time.Duration // >0: scrapes reuse a success younger than this
 	DeviceMetrics         bool          // also fetch the list of devices, for entries that follow one
 	Now                   func() time.Time
 	Logger                *slog.Logger
+	// Replaces is the Fetcher whose place the new one takes; nil for the first. Scrapes that began with it may go on.
+	Replaces *Fetcher
 }
 
 // devicesMaxAge is how long the list of devices serves, as it is one answer for the whole account.
@@ -43,121 +45,119 @@ const devicesMaxAge = 30 * time.Second
 
 // Fetcher asks one API. It outlives the list of entries, so that answers and waits survive a reload.
 type Fetcher struct {
-	pool        *pool
-	states      *cache[rufus.Target, rufus.Session]
-	devices     *cache[devices, rufus.DeviceList] // nil without device metrics
+	source      Source
 	minInterval time.Duration
+	now         func() time.Time
 	logger      *slog.Logger
+	scheduler   *scheduler
+	devices     *resource // the list; nil without device metrics
+	mask        atomic.Pointer[rufus.Mask]
 
-	names   map[rufus.Target]string // of the current entries; guarded by pool.mu
-	failing map[any]rufus.Reason    // as last logged, by the key of the cache; guarded by pool.mu
+	// Guarded by the scheduler's lock.
+	resources map[rufus.Target]*resource // of the current entries
+	inFlight  int
+	told      *request // the last that was told to wait, unless all went well since then
+	backoff   wait     // of all requests
+	probing   bool     // backoff has begun, and no request sent after it has come back with anything but a wait
+	saturated bool     // it was logged that not all requests fit
 }
-
-// devices is the key of the one list of devices.
-type devices struct{}
 
 // NewFetcher returns a Fetcher that has not asked for anything yet.
 func NewFetcher(o Options) *Fetcher {
-	f := &Fetcher{
-		pool:        &pool{limit: o.MaxConcurrentRequests, now: o.Now, logger: o.Logger},
-		minInterval: o.MinInterval,
-		logger:      o.Logger,
-		failing:     make(map[any]rufus.Reason),
-	}
-	f.states = newCache(f.pool, o.Source.State)
-	f.states.settled = func(target rufus.Target, a answer[rufus.Session]) {
-		if name, configured := f.names[target]; configured {
-			f.log(target, slog.String("session", name), a.err, a.duration)
-		} else {
-			delete(f.states.latest, target)
-		}
-	}
+	f := &Fetcher{source: o.Source, minInterval: o.MinInterval, now: o.Now, logger: o.Logger, scheduler: &scheduler{}}
 	if o.DeviceMetrics {
-		f.devices = newCache(f.pool, func(ctx context.Context, _ devices) (rufus.DeviceList, error) {
-			return o.Source.Devices(ctx)
-		})
-		f.devices.keepFailures = true // at most one call per devicesMaxAge, whatever comes of it
-		f.devices.settled = func(key devices, a answer[rufus.DeviceList]) {
-			f.log(key, slog.String("list", "devices"), a.err, a.duration)
-		}
+		f.devices = &resource{fetcher: f, name: "devices"}
 	}
+	if o.Replaces != nil {
+		f.scheduler = o.Replaces.scheduler
+	}
+	f.scheduler.mu.Lock()
+	defer f.scheduler.mu.Unlock()
+	f.scheduler.limit = o.MaxConcurrentRequests
+	f.scheduler.dispatchLocked()
 	return f
 }
 
-// log writes each answer at debug level, and a line where a key begins to fail, changes its reason or recovers.
-func (f *Fetcher) log(key any, what slog.Attr, err error, duration time.Duration) {
-	ctx := context.Background()
-	reason, before := rufus.ReasonOf(err), f.failing[key]
-	f.logger.LogAttrs(ctx, slog.LevelDebug, "fetched", what,
-		slog.String("reason", string(reason)), slog.Duration("duration", duration))
-	switch reason {
-	case before:
-	case "":
-		delete(f.failing, key)
-		f.logger.LogAttrs(ctx, slog.LevelInfo, "fetching works again", what)
-	default:
-		f.failing[key] = reason
-		f.logger.LogAttrs(ctx, slog.LevelWarn, "fetching fails", what, slog.Any("err", err))
+// Sessions returns entries to be fetched through f from now on. What f knows of other targets is forgotten, and each
+// wait that the API asked for is cut short to one try, since a human may have fixed its cause.
+func (f *Fetcher) Sessions(entries []Entry) *Sessions {
+	sessions, mask := newSessions(f, entries)
+	f.mask.Store(&mask)
+
+	f.scheduler.mu.Lock()
+	defer f.scheduler.mu.Unlock()
+	now := f.now()
+	f.backoff.cut(now)
+	f.told = nil
+	f.saturated = false
+	before := f.resources
+	f.resources = make(map[rufus.Target]*resource, len(entries))
+	for _, e := range entries {
+		r, unchanged := before[e.Target]
+		if !unchanged {
+			r = &resource{fetcher: f, target: e.Target}
+		}
+		delete(before, e.Target)
+		r.name = e.Name
+		r.missed = false
+		r.wait.cut(now)
+		if r.latest != nil && mask.Contains(r.latest.answer.Session.Alias) {
+			r.latest = nil
+		}
+		f.resources[e.Target] = r
+		sessions.resources = append(sessions.resources, r)
 	}
+	for _, removed := range before {
+		removed.name = ""
+	}
+	if f.devices != nil && slices.ContainsFunc(entries, followsDevice) {
+		f.devices.wait.cut(now)
+		sessions.resources = append(sessions.resources, f.devices)
+	}
+	return sessions
 }
 
-// Sessions returns entries to be fetched through f from now on. What f knows of other targets is forgotten, and a
-// wait that the API asked for is cut short to one try, since a human may have mended its cause.
-func (f *Fetcher) Sessions(entries []Entry) *Sessions {
-	f.pool.mu.Lock()
-	defer f.pool.mu.Unlock()
-	f.pool.hurry()
-	f.pool.narrow = false
-	f.names = make(map[rufus.Target]string, len(entries))
-	for _, e := range entries {
-		f.names[e.Target] = e.Name
+// cut ends w now.
+func (w *wait) cut(now time.Time) {
+	if now.Before(w.until) {
+		w.until = now
 	}
-	forgotten := func(target rufus.Target) bool {
-		_, configured := f.names[target]
-		return !configured
-	}
-	clear(f.states.missed)
-	maps.DeleteFunc(f.states.latest, func(t rufus.Target, _ answer[rufus.Session]) bool { return forgotten(t) })
-	maps.DeleteFunc(f.failing, func(key any, _ rufus.Reason) bool {
-		target, ok := key.(rufus.Target)
-		return ok && forgotten(target)
-	})
-	return newSessions(f, entries)
 }
 
 // MinInterval returns how old a success may be that a scrape reuses; 0: none is.
 func (f *Fetcher) MinInterval() time.Duration { return f.minInterval }
 
-// BackoffUntil returns until when no request is sent because the API asked so; absent when that is not the case now.
+// BackoffUntil returns until when no request at all is sent because the API asked so; absent when that is not the case
+// now. A session that waits alone does not count.
 func (f *Fetcher) BackoffUntil() rufus.Option[time.Time] {
-	f.pool.mu.Lock()
-	defer f.pool.mu.Unlock()
-	if !f.pool.now().Before(f.pool.until) {
+	f.scheduler.mu.Lock()
+	defer f.scheduler.mu.Unlock()
+	if !f.now().Before(f.backoff.until) {
 		return rufus.Option[time.Time]{}
 	}
-	return rufus.Some(f.pool.until)
+	return rufus.Some(f.backoff.until)
 }
+
+// safe makes a text of the API one for labels and pages: whoever writes an alias may know the token of any session.
+func (f *Fetcher) safe(text string) string { return printable(f.mask.Load().Hide(text)) }
 
 // Sessions is a list of entries and the way to fetch them. It does not change.
 type Sessions struct {
-	fetcher *Fetcher
-	entries []Entry
-	targets []rufus.Target
-	schema  *schema
-	labels  [][]*dto.LabelPair // of each entry, in the order of schema.labels
-	mask    rufus.Mask         // of all targets: whoever writes an alias may know another's
+	fetcher   *Fetcher
+	entries   []Entry
+	resources []*resource // of each entry, and the list of devices if any needs it
+	schema    *schema
+	labels    [][]*dto.LabelPair // of each entry, in the order of schema.labels
 }
 
-func newSessions(f *Fetcher, entries []Entry) *Sessions {
+func newSessions(f *Fetcher, entries []Entry) (*Sessions, rufus.Mask) {
 	s := &Sessions{fetcher: f, entries: entries, schema: newSchema(entries, f.devices != nil)}
-	var secrets []rufus.Secret
-	for _, e := range entries {
-		secrets = append(secrets, e.Target.ID)
-		s.targets = append(s.targets, e.Target)
+	secrets := make([]rufus.Secret, len(entries))
+	for i, e := range entries {
+		secrets[i] = e.Target.ID
 		s.labels = append(s.labels, s.schema.labelsOf(e))
 	}
-	s.mask = rufus.NewMask(secrets)
-	return s
+	return s, rufus.NewMask(secrets)
 }
 
 // Entries returns the entries in the order of the configuration.
@@ -173,9 +173,14 @@ func (s *Sessions) Only(name string) (*Sessions, bool) {
 		return nil, false
 	}
 	one := *s
-	one.entries, one.targets, one.labels = s.entries[i:i+1], s.targets[i:i+1], s.labels[i:i+1]
+	one.entries, one.resources, one.labels = s.entries[i:i+1], s.resources[i:i+1:i+1], s.labels[i:i+1]
+	if s.fetcher.devices != nil && followsDevice(s.entries[i]) {
+		one.resources = append(one.resources, s.fetcher.devices)
+	}
 	return &one, true
 }
+
+func followsDevice(e Entry) bool { return e.Target.Follows == rufus.Device }
 
 // Status is what came of asking for one entry.
 type Status struct {
@@ -185,6 +190,7 @@ type Status struct {
 	At       time.Time     // when the answer came; zero when no request was made
 	Duration time.Duration // of the request
 	Health   rufus.Option[rufus.DeviceHealth]
+	devices  rufus.DeviceList // what came of asking for the list instead
 }
 
 // Report is what came of asking for all entries.
@@ -206,32 +212,20 @@ func (s *Sessions) Newest(ctx context.Context, maxAge time.Duration) Report {
 }
 
 func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool) Report {
-	list := make(chan []answer[rufus.DeviceList], 1)
-	go func() { list <- s.fetchDevices(ctx, maxAge) }()
-	states := s.fetcher.states.want(ctx, s.targets, maxAge, orOlder)
-
-	report := Report{Statuses: make([]Status, len(s.entries))}
-	for i, a := range states {
-		report.Statuses[i] = Status{Entry: s.entries[i], Session: a.value, Err: a.err, At: a.at, Duration: a.duration}
-		report.Statuses[i].Session.Alias = s.mask.Hide(a.value.Alias)
+	statuses := make([]Status, len(s.resources))
+	for i := range s.entries {
+		statuses[i].Entry = s.entries[i]
 	}
-	for _, a := range <-list {
-		report.DevicesUp = rufus.Some(a.err == nil)
-		if a.err == nil {
-			s.addHealth(report.Statuses, a.value)
+	s.fetcher.scheduler.fetch(ctx, s.fetcher, s.resources, statuses, maxAge, orOlder)
+
+	report := Report{Statuses: statuses[:len(s.entries)]}
+	for _, list := range statuses[len(s.entries):] {
+		report.DevicesUp = rufus.Some(list.Err == nil)
+		if list.Err == nil {
+			s.addHealth(report.Statuses, list.devices)
 		}
 	}
 	return report
-}
-
-// fetchDevices asks for the list of devices if any entry needs it: one answer or none. Never an older one: nobody sees
-// how old a battery is.
-func (s *Sessions) fetchDevices(ctx context.Context, maxAge time.Duration) []answer[rufus.DeviceList] {
-	follows := func(t rufus.Target) bool { return t.Follows == rufus.Device }
-	if s.fetcher.devices == nil || !slices.ContainsFunc(s.targets, follows) {
-		return nil
-	}
-	return s.fetcher.devices.want(ctx, []devices{{}}, max(maxAge, devicesMaxAge), false)
 }
 
 // addHealth adds what the list says to the entries that follow a device. One that looks idle but is not in the
@@ -239,14 +233,14 @@ func (s *Sessions) fetchDevices(ctx context.Context, maxAge time.Duration) []ans
 func (s *Sessions) addHealth(statuses []Status, list rufus.DeviceList) {
 	for i := range statuses {
 		status := &statuses[i]
-		if status.Entry.Target.Follows != rufus.Device {
+		if !followsDevice(status.Entry) {
 			continue
 		}
 		health, listed := list.Health(status.Entry.Target.ID)
 		switch {
 		case listed:
 			for _, text := range []*string{&health.Model, &health.Firmware, &health.Status} {
-				*text = s.mask.Hide(*text)
+				*text = s.fetcher.safe(*text)
 			}
 			status.Health = rufus.Some(health)
 		case list.Complete && status.Err == nil && !status.Session.Active:

@@ -166,7 +166,7 @@ func newRow(s collector.Status, now time.Time) row {
 		r.Error = s.Err.Error()
 		return r
 	}
-	r.Alias = collector.Printable(s.Session.Alias)
+	r.Alias = s.Session.Alias
 	if passings, ok := s.Session.Passings.Get(); ok {
 		r.Passings = fmt.Sprint(passings)
 	}

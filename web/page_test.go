@@ -230,8 +230,10 @@ func TestNotices(t *testing.T) {
 		notices []string
 	}{
 		{"all is well", &api{answers: unwell(nil)}, func(*settings) {}, []string{}},
-		{"backing off", &api{answers: unwell(&rufus.Error{Reason: rufus.RateLimited, Wait: 90 * time.Second})},
-			func(*settings) {},
+		{"one backs off alone", &api{answers: unwell(&rufus.Error{Reason: rufus.RateLimited, Wait: 90 * time.Second})},
+			func(*settings) {}, []string{}},
+		{"all back off", &api{answers: unwell(&rufus.Error{Reason: rufus.RateLimited, Wait: 90 * time.Second})},
+			func(s *settings) { s.entries = append(s.entries, follow(rufus.Token, "finish")) },
 			[]string{"The API asked us to wait: no requests for another 90 s, until 12:01:30 UTC."}},
 		{"no list of devices", &api{answers: unwell(nil), list: func() (rufus.DeviceList, error) {
 			return rufus.DeviceList{}, &rufus.Error{Reason: rufus.Network}

@@ -1,0 +1,370 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"rufus_exporter/rufus"
+)
+
+// scheduler decides when which request is sent: first come, first served, at most limit at a time in the whole process.
+// Its lock guards it, and what is marked so in the types below. All methods that need the lock are its own.
+type scheduler struct {
+	mu       sync.Mutex
+	limit    int
+	inFlight int
+	queue    []*request
+	fetches  int     // that are going on
+	events   []event // not yet logged
+}
+
+// resource is something that a Fetcher can ask for.
+type resource struct {
+	fetcher *Fetcher
+	target  rufus.Target // whose session this is; zero: the list of devices
+
+	// Guarded by the scheduler's lock.
+	name     string       // of the entry, for the log; empty: no longer configured
+	request  *request     // queued or in flight; nil: none
+	latest   *request     // that was answered, also with a failure; nil: none
+	missed   bool         // the last who wanted it left before its turn came
+	wait     wait         // the last that the API asked for with regard to this resource, unless it answered since then
+	reported rufus.Reason // why it fails, according to the log
+}
+
+func (r *resource) isList() bool { return r.target == (rufus.Target{}) }
+
+// request is one request for a resource, from the queue to its answer.
+type request struct {
+	resource *resource
+
+	// Guarded by the scheduler's lock until sent, and from then on not changed.
+	sent time.Time // zero: still queued
+	name string    // of the resource when it was sent
+
+	waiters []waiter // guarded by the scheduler's lock
+
+	// Of execute; guarded by the scheduler's lock when it has ended.
+	answer Status // without Entry
+	reason rufus.Reason
+	wait   wait // that the API asked for in its answer
+}
+
+// wait is a time without requests, as the API asked.
+type wait struct {
+	asked, until time.Time
+	err          error // of what is not sent therefore
+}
+
+// waiter is one place in a fetch.
+type waiter struct {
+	fetch *fetch
+	index int
+}
+
+// fetch is a scrape, a probe or a page that is going on. It is guarded by the scheduler's lock.
+type fetch struct {
+	ctx      context.Context //nolint:containedctx // those who answer ask it whether it is too late for a second try
+	begun    time.Time
+	statuses []Status
+	waiting  []*request    // for each of statuses; nil: it is there
+	open     int           // how many are not
+	done     chan struct{} // closed when none is
+}
+
+var (
+	errNotSent  = &rufus.Error{Reason: rufus.Timeout, Detail: "no request could be sent in time"}
+	errNoAnswer = &rufus.Error{Reason: rufus.Timeout, Detail: "no answer before the scrape's deadline"}
+	errPanic    = &rufus.Error{Reason: rufus.InvalidResponse, Detail: "the answer could not be processed"}
+)
+
+// accountWithin is the time in which two resources that are told to wait mean the account.
+const accountWithin = time.Minute
+
+// fetch gives each of statuses an answer about its resource that is not older than maxAge. A failure of a request that
+// was on its way before is none: it may be older than the question. What is not answered when ctx ends is a Timeout;
+// with orOlder only if there is no older answer either.
+func (s *scheduler) fetch(ctx context.Context, f *Fetcher, resources []*resource, statuses []Status,
+	maxAge time.Duration, orOlder bool,
+) {
+	w := &fetch{ctx: ctx, statuses: statuses, waiting: make([]*request, len(resources)), done: make(chan struct{})}
+	order := rand.Perm(len(resources)) //nolint:gosec // no secret
+
+	s.mu.Lock()
+	s.fetches++
+	w.begun = f.now()
+	for turn := range lastTurn + 1 {
+		for _, i := range order {
+			if s.turnLocked(resources[i]) == turn {
+				s.wantLocked(w, i, resources[i], maxAge)
+			}
+		}
+	}
+	s.dispatchLocked()
+	open := w.open
+	s.mu.Unlock()
+
+	if open > 0 {
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+		}
+	}
+
+	now := f.now()
+	s.mu.Lock()
+	s.fetches--
+	s.leaveLocked(w, f, now, orOlder)
+	events := s.takeEventsLocked(now)
+	s.mu.Unlock()
+	f.log(events)
+}
+
+const lastTurn = 2
+
+// turnLocked returns when in a fetch a resource is asked for. Within a turn the order is random. A fixed order, even
+// one that goes round, would let the deadline cut off the same ones again and again; so those that missed the last one
+// come first. What was told to wait comes last while one request tries: it could be the only one that is told so.
+func (s *scheduler) turnLocked(r *resource) int {
+	switch {
+	case r.fetcher.probing && r.wait.err != nil:
+		return lastTurn
+	case r.missed:
+		return 0
+	default:
+		return 1
+	}
+}
+
+// wantLocked answers w with what is known of r, or joins it to a request.
+func (s *scheduler) wantLocked(w *fetch, i int, r *resource, maxAge time.Duration) {
+	reusesFailures := false
+	if r.isList() { // one answer for the whole account: at most one request in that time, whatever comes of it
+		maxAge, reusesFailures = max(maxAge, devicesMaxAge), true
+	}
+	if known := r.latest; known != nil && (known.answer.Err == nil || reusesFailures) &&
+		Age(w.begun, known.answer.At) < maxAge {
+		w.deliver(i, known.answer)
+		return
+	}
+	s.joinLocked(w, i, r, w.begun)
+}
+
+// joinLocked lets w wait for the request for r, and makes one if there is none and the API did not ask to wait.
+func (s *scheduler) joinLocked(w *fetch, i int, r *resource, now time.Time) {
+	for _, wait := range []*wait{&r.fetcher.backoff, &r.wait} {
+		if now.Before(wait.until) {
+			w.deliver(i, Status{Err: wait.err})
+			return
+		}
+	}
+	if r.request == nil {
+		r.request = &request{resource: r}
+		s.queue = append(s.queue, r.request)
+	}
+	r.request.waiters = append(r.request.waiters, waiter{w, i})
+	if w.waiting[i] == nil {
+		w.open++
+	}
+	w.waiting[i] = r.request
+}
+
+// Age returns how old at is now, by whichever clock says more: that of Go stands still while a machine sleeps, and that
+// on the wall can be put back.
+func Age(now, at time.Time) time.Duration {
+	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)))
+}
+
+// deliver gives w one of its answers.
+func (w *fetch) deliver(i int, answer Status) {
+	answer.Entry = w.statuses[i].Entry
+	w.statuses[i] = answer
+	if w.waiting[i] == nil {
+		return
+	}
+	w.waiting[i] = nil
+	if w.open--; w.open == 0 {
+		close(w.done)
+	}
+}
+
+// leaveLocked answers what w still waits for.
+func (s *scheduler) leaveLocked(w *fetch, f *Fetcher, now time.Time, orOlder bool) {
+	missed := 0
+	for i, r := range w.waiting {
+		if r == nil {
+			continue
+		}
+		r.waiters = slices.DeleteFunc(r.waiters, func(other waiter) bool { return other == waiter{w, i} })
+		switch known := r.resource.latest; {
+		case orOlder && known != nil && !r.resource.isList(): // nobody sees how old a battery is
+			w.deliver(i, known.answer)
+		case r.sent.IsZero():
+			w.deliver(i, Status{Err: errNotSent})
+			if !orOlder && !errors.Is(w.ctx.Err(), context.Canceled) { // rather than content, or gone
+				r.resource.missed = true
+				missed++
+			}
+		default:
+			w.deliver(i, Status{Err: errNoAnswer, At: now, Duration: now.Sub(r.sent)})
+		}
+	}
+	if missed > 0 && !f.saturated && !f.probing { // which says nothing about the settings
+		f.saturated = true
+		s.events = append(s.events, event{at: now, level: slog.LevelWarn, msg: "not all sessions can be asked before the " +
+			"scrape's deadline: raise the scrape timeout or api.max_concurrent_requests, or spread the sessions over " +
+			"more targets", attr: slog.Int("missed", missed)})
+	}
+}
+
+// dispatchLocked sends what may be sent now.
+func (s *scheduler) dispatchLocked() {
+	for r := s.nextLocked(); r != nil; r = s.nextLocked() {
+		go s.work(r)
+	}
+}
+
+// nextLocked takes the request out of the queue that is to be sent now; nil: none. One that nobody waits for keeps its
+// place until its turn, for those who may come: so the queue cannot outgrow the resources.
+func (s *scheduler) nextLocked() *request {
+	for i := 0; s.inFlight < s.limit && i < len(s.queue); {
+		r := s.queue[i]
+		f := r.resource.fetcher
+		if f.probing && f.inFlight > 0 {
+			i++
+			continue
+		}
+		copy(s.queue[1:i+1], s.queue[:i])
+		s.queue[0] = nil
+		s.queue = s.queue[1:]
+		if len(r.waiters) == 0 {
+			r.resource.request = nil
+			continue
+		}
+		r.resource.missed = false
+		r.sent, r.name = f.now(), r.resource.name
+		s.inFlight++
+		f.inFlight++
+		return r
+	}
+	return nil
+}
+
+// work sends r, and then what comes next, until there is nothing to send.
+func (s *scheduler) work(r *request) {
+	for r != nil {
+		f := r.resource.fetcher
+		r.execute()
+		s.mu.Lock()
+		s.inFlight--
+		f.inFlight--
+		s.endLocked(r)
+		r = s.nextLocked()
+		s.dispatchLocked() // more than the next one, if that was the one that tried
+		var events []event
+		if s.inFlight == 0 { // of a fetch that is over
+			events = s.takeEventsLocked(time.Time{})
+		}
+		s.mu.Unlock()
+		f.log(events)
+	}
+}
+
+// execute sends the request and waits for its answer.
+func (r *request) execute() {
+	f := r.resource.fetcher
+	r.answer = r.resource.ask()
+	r.answer.At = f.now()
+	r.answer.Duration = r.answer.At.Sub(r.sent)
+	r.reason = rufus.ReasonOf(r.answer.Err)
+	if failed := (*rufus.Error)(nil); errors.As(r.answer.Err, &failed) && failed.Wait > 0 {
+		until := r.answer.At.Add(failed.Wait)
+		r.wait = wait{asked: r.answer.At, until: until, err: &rufus.Error{
+			Reason: rufus.RateLimited,
+			Detail: "requests paused until " + until.UTC().Format(time.TimeOnly) + " UTC, as the API asked",
+		}}
+	}
+	f.logAnswer(r)
+}
+
+// ask asks for the resource. What an answer makes the decoder do must not end the process.
+func (r *resource) ask() (answer Status) {
+	f := r.fetcher
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			f.logger.Error("panic while fetching", "type", fmt.Sprintf("%T", panicked), "stack", string(debug.Stack()))
+			answer = Status{Err: errPanic}
+		}
+	}()
+	if r.isList() {
+		answer.devices, answer.Err = f.source.Devices(context.Background())
+		return answer
+	}
+	answer.Session, answer.Err = f.source.State(context.Background(), r.target)
+	answer.Session.Alias = f.safe(answer.Session.Alias)
+	return answer
+}
+
+// endLocked makes the answer of r known. Who joined r when it was on its way already, and sees it fail, asks once more:
+// all of them together.
+func (s *scheduler) endLocked(r *request) {
+	resource := r.resource
+	resource.request, resource.latest = nil, r
+	s.backoffLocked(r)
+	s.changeLocked(r)
+	for _, w := range r.waiters {
+		if r.answer.Err != nil && !resource.isList() && r.sent.Before(w.fetch.begun) && w.fetch.ctx.Err() == nil {
+			s.joinLocked(w.fetch, w.index, resource, r.answer.At)
+		} else {
+			w.fetch.deliver(w.index, r.answer)
+		}
+	}
+	r.waiters = nil
+}
+
+// backoffLocked starts or ends a wait according to the answer of r.
+func (s *scheduler) backoffLocked(r *request) {
+	f := r.resource.fetcher
+	r.resource.wait = r.wait
+	if r.wait.err == nil {
+		// What was sent before says nothing about now.
+		if f.probing && !r.sent.Before(f.backoff.until) {
+			f.probing, f.told = false, nil
+			s.events = append(s.events, event{at: r.answer.At, level: slog.LevelInfo, msg: "requests resumed"})
+		}
+		return
+	}
+	before := f.told
+	f.told = r
+	started := !f.probing
+	if started {
+		if before == nil || before.resource == r.resource || r.wait.asked.Sub(before.wait.asked) > accountWithin {
+			return
+		}
+		f.probing, f.backoff = true, before.resource.wait
+	}
+	if r.wait.until.After(f.backoff.until) {
+		f.backoff = r.wait
+	}
+	if started {
+		s.events = append(s.events, event{at: r.answer.At, level: slog.LevelWarn,
+			msg: "API asked to wait, requests paused", attr: slog.Time("until", f.backoff.until)})
+	}
+	s.queue = slices.DeleteFunc(s.queue, func(queued *request) bool {
+		if queued.resource.fetcher != f {
+			return false
+		}
+		queued.resource.request = nil
+		for _, w := range queued.waiters {
+			w.fetch.deliver(w.index, Status{Err: f.backoff.err})
+		}
+		return true
+	})
+}
