@@ -20,7 +20,8 @@ type Exporter struct {
 var (
 	sessionsDesc = prometheus.NewDesc("rufus_exporter_sessions", "Number of configured sessions.", nil, nil)
 	backoffDesc  = prometheus.NewDesc("rufus_api_backoff_until_timestamp_seconds",
-		"Until when no request is sent because the API asked so, in Unix seconds; absent when it did not.", nil, nil)
+		"Time until which all requests are paused because the API asked for it, in Unix seconds; absent when they are "+
+			"not, also while it asked for a pause about one session alone.", nil, nil)
 )
 
 // NewExporter returns these metrics. current gives the sessions that are configured now.
@@ -84,8 +85,8 @@ func (e *Exporter) Collect(metrics chan<- prometheus.Metric) {
 	e.duration.Collect(metrics)
 	e.inFlight.Collect(metrics)
 	sessions := e.current()
-	metrics <- sample{desc: sessionsDesc, value: float64(len(sessions.entries))}
+	metrics <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(len(sessions.entries)))
 	if until, ok := timestamp(sessions.fetcher.BackoffUntil()); ok {
-		metrics <- sample{desc: backoffDesc, value: until}
+		metrics <- prometheus.MustNewConstMetric(backoffDesc, prometheus.GaugeValue, until)
 	}
 }

@@ -5,18 +5,14 @@ import (
 	"log/slog"
 	"slices"
 	"time"
-
-	"rufus_exporter/rufus"
 )
 
 // event is something to be logged that happened while the scheduler's lock was held.
 type event struct {
-	at     time.Time
-	level  slog.Level
-	msg    string
-	name   string       // of the session, if it is about one
-	reason rufus.Reason // why that fails; empty: it does not
-	attr   slog.Attr
+	at    time.Time
+	kind  string             // events of the same kind have one line
+	name  string             // of the session, if it is about one
+	write func(of slog.Attr) // writes the line, with the sessions that it is about
 }
 
 const (
@@ -34,15 +30,17 @@ func (s *scheduler) changeLocked(r *request) {
 		return
 	}
 	resource.reported = r.reason
-	e := event{at: r.answer.At, name: resource.name, reason: r.reason}
-	failing, readable := "cannot read session", "session readable again"
-	if resource.isList() {
-		e.name, failing, readable = "", "cannot read list of devices", "list of devices readable again"
-	}
-	if r.reason == "" {
-		e.level, e.msg = slog.LevelInfo, readable
-	} else {
-		e.level, e.msg, e.attr = slog.LevelWarn, failing, slog.Any("err", r.answer.Err)
+	logger, err := resource.fetcher.logger, r.answer.Err
+	e := event{at: r.answer.At, kind: string(r.reason), name: resource.name}
+	switch {
+	case resource.isList() && err != nil:
+		e.kind, e.write = "list", func(slog.Attr) { logger.Warn("cannot read list of devices", "err", err) }
+	case resource.isList():
+		e.kind, e.write = "list readable", func(slog.Attr) { logger.Info("list of devices readable again") }
+	case err != nil:
+		e.write = func(of slog.Attr) { logger.Warn("cannot read session", of, slog.Any("err", err)) }
+	default:
+		e.write = func(of slog.Attr) { logger.Info("session readable again", of) }
 	}
 	s.events = append(s.events, e)
 }
@@ -57,27 +55,24 @@ func (s *scheduler) takeEventsLocked(now time.Time) []event {
 	return events
 }
 
-// log writes events. Those of sessions that changed alike have one line.
-func (f *Fetcher) log(events []event) {
+// log writes events, a line for each kind.
+func log(events []event) {
 	for len(events) > 0 {
 		first := events[0]
 		var names []string
 		events = slices.DeleteFunc(events, func(e event) bool {
-			alike := e.msg == first.msg && e.reason == first.reason
+			alike := e.kind == first.kind
 			if alike {
 				names = append(names, e.name)
 			}
 			return alike
 		})
-		var who slog.Attr
-		switch {
-		case len(names) > 1:
+		of := slog.String("session", first.name)
+		if len(names) > 1 {
 			slices.Sort(names)
-			who = slog.Group("", slog.Int("sessions", len(names)), slog.Any("first", names[:min(len(names), maxNames)]))
-		case first.name != "":
-			who = slog.String("session", first.name)
+			of = slog.Group("", slog.Int("sessions", len(names)), slog.Any("first", names[:min(len(names), maxNames)]))
 		}
-		f.logger.LogAttrs(context.Background(), first.level, first.msg, who, first.attr)
+		first.write(of)
 	}
 }
 

@@ -2,7 +2,6 @@ package collector
 
 import (
 	"context"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -282,70 +281,57 @@ func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
-	for m, samples := range c.scrape() {
-		for labels, value := range samples {
-			metrics <- sample{desc: m.desc, value: value, labels: labels}
+	c.scrape(func(m *column, family *dto.MetricFamily) {
+		for _, metric := range family.Metric {
+			metrics <- checked{m.desc, metric}
 		}
-	}
+	})
 }
 
 // Gather implements prometheus.Gatherer: the series of a metric come in the order of the configuration.
-func (c *Collector) Gather() ([]*dto.MetricFamily, error) {
-	var families []*dto.MetricFamily
-	for m, samples := range c.scrape() {
-		// A few large pieces of memory in place of three small ones for each series.
-		metrics := make([]dto.Metric, 0, len(c.sessions.entries))
-		gauges := make([]dto.Gauge, len(c.sessions.entries))
-		values := make([]float64, len(c.sessions.entries))
-		family := &dto.MetricFamily{Name: &m.name, Help: &m.help, Type: dto.MetricType_GAUGE.Enum()}
-		for labels, value := range samples {
-			i := len(metrics)
-			values[i] = value
-			gauges[i].Value = &values[i]
-			metrics = append(metrics, dto.Metric{Label: labels, Gauge: &gauges[i]})
-			family.Metric = append(family.Metric, &metrics[i])
-		}
-		if len(metrics) > 0 {
-			families = append(families, family)
-		}
-	}
+func (c *Collector) Gather() (families []*dto.MetricFamily, err error) {
+	c.scrape(func(_ *column, family *dto.MetricFamily) { families = append(families, family) })
 	return families, nil
 }
 
-// scrape fetches the entries and returns each metric with its samples: labels and value.
-func (c *Collector) scrape() iter.Seq2[*column, iter.Seq2[[]*dto.LabelPair, float64]] {
+// scrape fetches the entries and calls use with each metric that has series.
+func (c *Collector) scrape(use func(*column, *dto.MetricFamily)) {
 	s := c.sessions
 	report := s.Fetch(c.ctx, s.fetcher.minInterval)
-	return func(yield func(*column, iter.Seq2[[]*dto.LabelPair, float64]) bool) {
-		for i := range s.schema.metrics {
-			m := &s.schema.metrics[i]
-			if !yield(m, m.samples(report.Statuses, s.labels)) {
-				return
-			}
+	for i := range s.schema.metrics {
+		m := &s.schema.metrics[i]
+		if family := m.family(report.Statuses, s.labels); len(family.Metric) > 0 {
+			use(m, family)
 		}
-		if up, ok := report.DevicesUp.Get(); ok {
-			yield(&devicesUp, func(yield func([]*dto.LabelPair, float64) bool) { yield(nil, number(up)) })
-		}
+	}
+	if up, ok := report.DevicesUp.Get(); ok {
+		value := number(up)
+		family := devicesUp.family(nil, nil)
+		family.Metric = []*dto.Metric{{Gauge: &dto.Gauge{Value: &value}}}
+		use(&devicesUp, family)
 	}
 }
 
-// samples returns the labels and the value of each entry that has one. labels are those of the entries.
-func (c *column) samples(statuses []Status, labels [][]*dto.LabelPair) iter.Seq2[[]*dto.LabelPair, float64] {
-	return func(yield func([]*dto.LabelPair, float64) bool) {
-		for i := range statuses {
-			value, ok := c.value(&statuses[i])
-			if !ok {
-				continue
-			}
-			all := labels[i]
-			if c.labels != nil {
-				all = withLabels(all, c.labels, c.labelValues(&statuses[i]))
-			}
-			if !yield(all, value) {
-				return
-			}
+// family returns m of each entry that has a value. labels are those of the entries.
+func (m *column) family(statuses []Status, labels [][]*dto.LabelPair) *dto.MetricFamily {
+	// A few large pieces of memory in place of three small ones for each series.
+	metrics := make([]dto.Metric, len(statuses))
+	gauges := make([]dto.Gauge, len(statuses))
+	values := make([]float64, len(statuses))
+	family := &dto.MetricFamily{Name: &m.name, Help: &m.help, Type: dto.MetricType_GAUGE.Enum()}
+	for i := range statuses {
+		value, ok := m.value(&statuses[i])
+		if !ok {
+			continue
 		}
+		values[i], gauges[i].Value = value, &values[i]
+		metrics[i].Label, metrics[i].Gauge = labels[i], &gauges[i]
+		if m.labels != nil {
+			metrics[i].Label = withLabels(labels[i], m.labels, m.labelValues(&statuses[i]))
+		}
+		family.Metric = append(family.Metric, &metrics[i])
 	}
+	return family
 }
 
 // withLabels returns common and the named values in one, sorted by name.
@@ -358,20 +344,18 @@ func withLabels(common []*dto.LabelPair, names, values []string) []*dto.LabelPai
 	return pairs
 }
 
-// sample is a const metric whose labels are shared with the other series of its session: at thousands of sessions
-// the labels, copied and sorted for each series, would be most of the work.
-type sample struct {
+// checked is a series on its way to a registry. Its labels are shared with the other series of its session: at
+// thousands of sessions the labels, copied and sorted for each series, would be most of the work.
+type checked struct {
 	desc   *prometheus.Desc
-	value  float64
-	labels []*dto.LabelPair
+	metric *dto.Metric
 }
 
 // Desc implements prometheus.Metric.
-func (s sample) Desc() *prometheus.Desc { return s.desc }
+func (c checked) Desc() *prometheus.Desc { return c.desc }
 
 // Write implements prometheus.Metric.
-func (s sample) Write(out *dto.Metric) error {
-	out.Label = s.labels
-	out.Gauge = &dto.Gauge{Value: &s.value}
+func (c checked) Write(out *dto.Metric) error {
+	out.Label, out.Gauge = c.metric.Label, c.metric.Gauge
 	return nil
 }

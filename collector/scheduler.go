@@ -15,7 +15,7 @@ import (
 )
 
 // scheduler decides when which request is sent: first come, first served, at most limit at a time in the whole process.
-// Its lock guards it, and what is marked so in the types below. All methods that need the lock are its own.
+// Its lock guards it, and what is marked so in the types below.
 type scheduler struct {
 	mu       sync.Mutex
 	limit    int
@@ -102,7 +102,7 @@ func (s *scheduler) fetch(ctx context.Context, f *Fetcher, resources []*resource
 	w.begun = f.now()
 	for turn := range lastTurn + 1 {
 		for _, i := range order {
-			if s.turnLocked(resources[i]) == turn {
+			if resources[i].turnLocked() == turn {
 				s.wantLocked(w, i, resources[i], maxAge)
 			}
 		}
@@ -124,7 +124,7 @@ func (s *scheduler) fetch(ctx context.Context, f *Fetcher, resources []*resource
 	s.leaveLocked(w, f, now, orOlder)
 	events := s.takeEventsLocked(now)
 	s.mu.Unlock()
-	f.log(events)
+	log(events)
 }
 
 const lastTurn = 2
@@ -132,7 +132,7 @@ const lastTurn = 2
 // turnLocked returns when in a fetch a resource is asked for. Within a turn the order is random. A fixed order, even
 // one that goes round, would let the deadline cut off the same ones again and again; so those that missed the last one
 // come first. What was told to wait comes last while one request tries: it could be the only one that is told so.
-func (s *scheduler) turnLocked(r *resource) int {
+func (r *resource) turnLocked() int {
 	switch {
 	case r.fetcher.probing && r.wait.err != nil:
 		return lastTurn
@@ -218,9 +218,10 @@ func (s *scheduler) leaveLocked(w *fetch, f *Fetcher, now time.Time, orOlder boo
 	}
 	if missed > 0 && !f.saturated && !f.probing { // which says nothing about the settings
 		f.saturated = true
-		s.events = append(s.events, event{at: now, level: slog.LevelWarn, msg: "not all sessions can be asked before the " +
-			"scrape's deadline: raise the scrape timeout or api.max_concurrent_requests, or spread the sessions over " +
-			"more targets", attr: slog.Int("missed", missed)})
+		s.events = append(s.events, event{at: now, kind: "saturated", write: func(slog.Attr) {
+			f.logger.Warn("not all sessions can be asked before the scrape's deadline: raise the scrape timeout or "+
+				"api.max_concurrent_requests, or spread the sessions over more targets", "missed", missed)
+		}})
 	}
 }
 
@@ -273,7 +274,7 @@ func (s *scheduler) work(r *request) {
 			events = s.takeEventsLocked(time.Time{})
 		}
 		s.mu.Unlock()
-		f.log(events)
+		log(events)
 	}
 }
 
@@ -337,7 +338,9 @@ func (s *scheduler) backoffLocked(r *request) {
 		// What was sent before says nothing about now.
 		if f.probing && !r.sent.Before(f.backoff.until) {
 			f.probing, f.told = false, nil
-			s.events = append(s.events, event{at: r.answer.At, level: slog.LevelInfo, msg: "requests resumed"})
+			s.events = append(s.events, event{at: r.answer.At, kind: "resumed", write: func(slog.Attr) {
+				f.logger.Info("requests resumed")
+			}})
 		}
 		return
 	}
@@ -354,8 +357,10 @@ func (s *scheduler) backoffLocked(r *request) {
 		f.backoff = r.wait
 	}
 	if started {
-		s.events = append(s.events, event{at: r.answer.At, level: slog.LevelWarn,
-			msg: "API asked to wait, requests paused", attr: slog.Time("until", f.backoff.until)})
+		until := f.backoff.until
+		s.events = append(s.events, event{at: r.answer.At, kind: "paused", write: func(slog.Attr) {
+			f.logger.Warn("API asked to wait, requests paused", "until", until)
+		}})
 	}
 	s.queue = slices.DeleteFunc(s.queue, func(queued *request) bool {
 		if queued.resource.fetcher != f {
