@@ -171,13 +171,9 @@ func (r *reloader) newFetcher(api config.API) (fetcher *collector.Fetcher, close
 		Transport: transport,
 		Observe:   r.exporter.Observe,
 	})
-	var before *collector.Fetcher
-	if sessions := r.sessions(); sessions != nil {
-		before = sessions.Fetcher()
-	}
 	fetcher = collector.NewFetcher(collector.Options{
 		Source:                client,
-		Replaces:              before,
+		Replaces:              r.sessions().Fetcher(),
 		MaxConcurrentRequests: api.MaxConcurrentRequests,
 		MinInterval:           api.MinInterval,
 		DeviceMetrics:         api.DeviceMetrics,

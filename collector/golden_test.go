@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -497,4 +498,30 @@ func TestTextsOfTheAPIArePrintable(t *testing.T) {
 			equal(t, fmt.Sprintf("%.20q", given), report.Statuses[0].Session.Alias, want)
 		})
 	}
+}
+
+// However long they are, no more of them is kept.
+func TestLongTextsAreNotKept(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(func(request) reply {
+			return reply{session: rufus.Session{Alias: strings.Repeat("0123456 ", 1<<16)}}
+		})
+		var names []string
+		for i := range 40 {
+			names = append(names, fmt.Sprint(i))
+		}
+		sessions := s.Sessions(tokens(names...))
+		before := heap()
+		scrape := s.fetch(sessions, time.Minute)
+		if after := heap(); after > before+5<<20 {
+			t.Errorf("of 20 MiB, %d KiB are kept", (after-before)>>10)
+		}
+		equal(t, "length", len(scrape.Statuses[0].Session.Alias), 200)
+	})
 }

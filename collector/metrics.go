@@ -198,7 +198,7 @@ func printable(s string) string {
 	runes := 0
 	for i := range s {
 		if runes++; runes > maxLabelRunes {
-			return s[:i]
+			return strings.Clone(s[:i]) // lest the rest stays in memory
 		}
 	}
 	return s

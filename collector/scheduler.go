@@ -59,8 +59,8 @@ type request struct {
 
 // wait is a time without requests, as the API asked.
 type wait struct {
-	asked, until time.Time
-	err          error // of what is not sent therefore
+	until time.Time
+	err   error // of what is not sent therefore
 }
 
 // waiter is one place in a fetch.
@@ -88,10 +88,10 @@ var (
 // accountWithin is the time in which two resources that are told to wait mean the account.
 const accountWithin = time.Minute
 
-// fetch gives each of statuses an answer about its resource that is not older than maxAge. A failure of a request that
+// do gives each of statuses an answer about its resource that is not older than maxAge. A failure of a request that
 // was on its way before is none: it may be older than the question. What is not answered when ctx ends is a Timeout;
 // with orOlder only if there is no older answer either.
-func (s *scheduler) fetch(ctx context.Context, f *Fetcher, resources []*resource, statuses []Status,
+func (s *scheduler) do(ctx context.Context, f *Fetcher, resources []*resource, statuses []Status,
 	maxAge time.Duration, orOlder bool,
 ) {
 	w := &fetch{ctx: ctx, statuses: statuses, waiting: make([]*request, len(resources)), done: make(chan struct{})}
@@ -287,7 +287,7 @@ func (r *request) execute() {
 	r.reason = rufus.ReasonOf(r.answer.Err)
 	if failed := (*rufus.Error)(nil); errors.As(r.answer.Err, &failed) && failed.Wait > 0 {
 		until := r.answer.At.Add(failed.Wait)
-		r.wait = wait{asked: r.answer.At, until: until, err: &rufus.Error{
+		r.wait = wait{until, &rufus.Error{
 			Reason: rufus.RateLimited,
 			Detail: "requests paused until " + until.UTC().Format(time.TimeOnly) + " UTC, as the API asked",
 		}}
@@ -348,7 +348,7 @@ func (s *scheduler) backoffLocked(r *request) {
 	f.told = r
 	started := !f.probing
 	if started {
-		if before == nil || before.resource == r.resource || r.wait.asked.Sub(before.wait.asked) > accountWithin {
+		if before == nil || before.resource == r.resource || r.answer.At.Sub(before.answer.At) > accountWithin {
 			return
 		}
 		f.probing, f.backoff = true, before.resource.wait

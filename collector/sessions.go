@@ -99,7 +99,6 @@ func (f *Fetcher) Sessions(entries []Entry) *Sessions {
 		}
 		delete(before, e.Target)
 		r.name = e.Name
-		r.missed = false
 		r.wait.cut(now)
 		if r.latest != nil && mask.Contains(r.latest.answer.Session.Alias) {
 			r.latest = nil
@@ -163,8 +162,13 @@ func newSessions(f *Fetcher, entries []Entry) (*Sessions, rufus.Mask) {
 // Entries returns the entries in the order of the configuration.
 func (s *Sessions) Entries() []Entry { return s.entries }
 
-// Fetcher returns what fetches the entries.
-func (s *Sessions) Fetcher() *Fetcher { return s.fetcher }
+// Fetcher returns what fetches the entries; nil for nil.
+func (s *Sessions) Fetcher() *Fetcher {
+	if s == nil {
+		return nil
+	}
+	return s.fetcher
+}
 
 // Only returns the one entry of that name, with the same labels on its series, and whether there is one.
 func (s *Sessions) Only(name string) (*Sessions, bool) {
@@ -216,7 +220,7 @@ func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool
 	for i := range s.entries {
 		statuses[i].Entry = s.entries[i]
 	}
-	s.fetcher.scheduler.fetch(ctx, s.fetcher, s.resources, statuses, maxAge, orOlder)
+	s.fetcher.scheduler.do(ctx, s.fetcher, s.resources, statuses, maxAge, orOlder)
 
 	report := Report{Statuses: statuses[:len(s.entries)]}
 	for _, list := range statuses[len(s.entries):] {
