@@ -300,6 +300,40 @@ func TestBackoff(t *testing.T) {
 	s.recovers()
 }
 
+// Reloads that change the api section while requests hang add no requests: there is one limit for the process.
+func TestReloadsKeepTheLimit(t *testing.T) {
+	t.Parallel()
+	const limit = "max_concurrent_requests: 4"
+	var now, most atomic.Int32
+	goOn := make(chan struct{})
+	s := newStand(t, []string{limit})
+	hangs := func(w http.ResponseWriter, r *http.Request) {
+		for n := now.Add(1); ; {
+			if m := most.Load(); n <= m || most.CompareAndSwap(m, n) {
+				break
+			}
+		}
+		<-goOn
+		now.Add(-1)
+		healthy(w, r)
+	}
+	s.tell(hangs, hangs)
+	var scrapes sync.WaitGroup
+	for i := range 20 {
+		scrapes.Go(func() {
+			what := fmt.Sprint("scrape ", i)
+			s.expect(what, s.scrape(what), shows(), shows())
+		})
+		changed := settings(s.api.url, limit, fmt.Sprintf("timeout: %dm", 5+i))
+		s.use(changed + s.sessions[strings.Index(s.sessions, "sessions:\n")+len("sessions:\n"):])
+	}
+	close(goOn)
+	scrapes.Wait()
+	if most.Load() != 4 {
+		t.Errorf("%d requests at a time", most.Load())
+	}
+}
+
 // together returns what lets requests wait for each other until there are n.
 func together(n int32) func(http.Handler) http.HandlerFunc {
 	var arrived atomic.Int32
