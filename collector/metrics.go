@@ -142,10 +142,12 @@ var deviceMetrics = []metric{
 	},
 }
 
-var devicesUp = newColumn(metric{
-	name: "rufus_devices_up",
-	help: "Whether the list of devices could be read (1) or not (0); absent without device metrics.",
-}, nil)
+// devicesUp is of the list of devices itself.
+var devicesUp = metric{
+	name:  "rufus_devices_up",
+	help:  "Whether the list of devices could be read (1) or not (0); absent without device metrics.",
+	value: func(s *Status) (float64, bool) { return number(s.Err == nil), true },
+}
 
 // whileUp returns a value function that gives nothing while the entry cannot be read: no value outlives its answer.
 func whileUp(value func(rufus.Session) (float64, bool)) func(*Status) (float64, bool) {
@@ -204,116 +206,48 @@ func printable(s string) string {
 	return s
 }
 
-// schema is the tables with the labels of one configuration.
-type schema struct {
-	labels  []string // of every series: session and the union of the entries' own, sorted
-	metrics []column
-}
-
-type column struct {
-	metric
-	desc *prometheus.Desc
-}
-
-func newColumn(m metric, common []string) column {
-	return column{metric: m, desc: prometheus.NewDesc(m.name, m.help, slices.Concat(common, m.labels), nil)}
-}
-
-func newSchema(entries []Entry, devices bool) *schema {
-	names := map[string]struct{}{"session": {}}
+// labelsOf returns the labels that every series of an entry carries: session and the union of all entries' own, sorted.
+func labelsOf(entries []Entry) [][]*dto.LabelPair {
+	set := map[string]struct{}{"session": {}}
 	for _, e := range entries {
 		for name := range e.Labels {
-			names[name] = struct{}{}
+			set[name] = struct{}{}
 		}
 	}
-	s := &schema{labels: slices.Sorted(maps.Keys(names))}
-	table := sessionMetrics
-	if devices {
-		table = slices.Concat(sessionMetrics, deviceMetrics)
-	}
-	for _, m := range table {
-		s.metrics = append(s.metrics, newColumn(m, s.labels))
-	}
-	return s
-}
-
-// labelsOf returns the labels that every series of e carries.
-func (s *schema) labelsOf(e Entry) []*dto.LabelPair {
-	pairs := make([]*dto.LabelPair, len(s.labels))
-	for i, name := range s.labels {
-		value := e.Labels[name]
-		if name == "session" {
-			value = e.Name
+	names := slices.Sorted(maps.Keys(set))
+	labels := make([][]*dto.LabelPair, len(entries))
+	for i, e := range entries {
+		for _, name := range names {
+			value := e.Labels[name]
+			if name == "session" {
+				value = e.Name
+			}
+			labels[i] = append(labels[i], &dto.LabelPair{Name: &name, Value: &value})
 		}
-		pairs[i] = &dto.LabelPair{Name: &name, Value: &value}
 	}
-	return pairs
+	return labels
 }
 
-// Collector collects for one scrape: Collect and Gather each fetch the entries, and give up when the context ends.
+// Gatherer returns what fetches the entries and makes the series of one scrape, which ends when ctx does. The series of
+// a metric come in the order of the configuration.
 //
-// Registered, it is checked by the registry, as any collector. That check hashes, compares and sorts every series of
-// every scrape, which at thousands of sessions costs half as much as fetching them. Gather is the same without.
-type Collector struct {
-	ctx      context.Context //nolint:containedctx // a Collector is given none, and this one lives for one scrape
-	sessions *Sessions
-}
-
-var (
-	_ prometheus.Collector = (*Collector)(nil)
-	_ prometheus.Gatherer  = (*Collector)(nil)
-)
-
-// Collector returns a collector for one scrape, which ends when ctx does.
-func (s *Sessions) Collector(ctx context.Context) *Collector {
-	return &Collector{ctx: ctx, sessions: s}
-}
-
-// Describe implements prometheus.Collector.
-func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
-	for _, m := range c.sessions.schema.metrics {
-		descs <- m.desc
-	}
-	if c.sessions.fetcher.devices != nil {
-		descs <- devicesUp.desc
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
-	c.scrape(func(m *column, family *dto.MetricFamily) {
-		for _, metric := range family.Metric {
-			metrics <- checked{m.desc, metric}
+// It is none that a registry collects from: the registry would hash, compare and sort every series of every scrape to
+// check it, which at thousands of sessions costs half as much as fetching them. A test has a registry check it.
+func (s *Sessions) Gatherer(ctx context.Context) prometheus.Gatherer {
+	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		report := s.Fetch(ctx, s.fetcher.minInterval)
+		var families []*dto.MetricFamily
+		for i := range s.metrics {
+			families = append(families, s.metrics[i].family(report.Statuses, s.labels))
 		}
+		families = append(families, devicesUp.family(report.list, make([][]*dto.LabelPair, len(report.list))))
+		return slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return len(f.Metric) == 0 }), nil
 	})
 }
 
-// Gather implements prometheus.Gatherer: the series of a metric come in the order of the configuration.
-func (c *Collector) Gather() (families []*dto.MetricFamily, err error) {
-	c.scrape(func(_ *column, family *dto.MetricFamily) { families = append(families, family) })
-	return families, nil
-}
-
-// scrape fetches the entries and calls use with each metric that has series.
-func (c *Collector) scrape(use func(*column, *dto.MetricFamily)) {
-	s := c.sessions
-	report := s.Fetch(c.ctx, s.fetcher.minInterval)
-	for i := range s.schema.metrics {
-		m := &s.schema.metrics[i]
-		if family := m.family(report.Statuses, s.labels); len(family.Metric) > 0 {
-			use(m, family)
-		}
-	}
-	if up, ok := report.DevicesUp.Get(); ok {
-		value := number(up)
-		family := devicesUp.family(nil, nil)
-		family.Metric = []*dto.Metric{{Gauge: &dto.Gauge{Value: &value}}}
-		use(&devicesUp, family)
-	}
-}
-
-// family returns m of each entry that has a value. labels are those of the entries.
-func (m *column) family(statuses []Status, labels [][]*dto.LabelPair) *dto.MetricFamily {
+// family returns m of each entry that has a value. labels are those of the entries, which its series share: copied and
+// sorted for each of them they would be most of the work.
+func (m *metric) family(statuses []Status, labels [][]*dto.LabelPair) *dto.MetricFamily {
 	// A few large pieces of memory in place of three small ones for each series.
 	metrics := make([]dto.Metric, len(statuses))
 	gauges := make([]dto.Gauge, len(statuses))
@@ -342,20 +276,4 @@ func withLabels(common []*dto.LabelPair, names, values []string) []*dto.LabelPai
 	}
 	slices.SortFunc(pairs, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return pairs
-}
-
-// checked is a series on its way to a registry. Its labels are shared with the other series of its session: at
-// thousands of sessions the labels, copied and sorted for each series, would be most of the work.
-type checked struct {
-	desc   *prometheus.Desc
-	metric *dto.Metric
-}
-
-// Desc implements prometheus.Metric.
-func (c checked) Desc() *prometheus.Desc { return c.desc }
-
-// Write implements prometheus.Metric.
-func (c checked) Write(out *dto.Metric) error {
-	out.Label, out.Gauge = c.metric.Label, c.metric.Gauge
-	return nil
 }

@@ -81,7 +81,15 @@ func NewFetcher(o Options) *Fetcher {
 // Sessions returns entries to be fetched through f from now on. What f knows of other targets is forgotten, and each
 // wait that the API asked for is cut short to one try, since a human may have fixed its cause.
 func (f *Fetcher) Sessions(entries []Entry) *Sessions {
-	sessions, mask := newSessions(f, entries)
+	sessions := &Sessions{fetcher: f, entries: entries, metrics: sessionMetrics, labels: labelsOf(entries)}
+	if f.devices != nil {
+		sessions.metrics = slices.Concat(sessionMetrics, deviceMetrics)
+	}
+	secrets := make([]rufus.Secret, len(entries))
+	for i, e := range entries {
+		secrets[i] = e.Target.ID
+	}
+	mask := rufus.NewMask(secrets)
 	f.mask.Store(&mask)
 
 	f.scheduler.mu.Lock()
@@ -144,19 +152,9 @@ func (f *Fetcher) safe(text string) string { return printable(f.mask.Load().Hide
 type Sessions struct {
 	fetcher   *Fetcher
 	entries   []Entry
-	resources []*resource // of each entry, and the list of devices if any needs it
-	schema    *schema
-	labels    [][]*dto.LabelPair // of each entry, in the order of schema.labels
-}
-
-func newSessions(f *Fetcher, entries []Entry) (*Sessions, rufus.Mask) {
-	s := &Sessions{fetcher: f, entries: entries, schema: newSchema(entries, f.devices != nil)}
-	secrets := make([]rufus.Secret, len(entries))
-	for i, e := range entries {
-		secrets[i] = e.Target.ID
-		s.labels = append(s.labels, s.schema.labelsOf(e))
-	}
-	return s, rufus.NewMask(secrets)
+	resources []*resource        // of each entry, and the list of devices if any needs it
+	metrics   []metric           // that they may have
+	labels    [][]*dto.LabelPair // of each entry
 }
 
 // Entries returns the entries in the order of the configuration.
@@ -201,6 +199,7 @@ type Status struct {
 type Report struct {
 	Statuses  []Status           // in the order of the configuration
 	DevicesUp rufus.Option[bool] // whether the list of devices could be read; absent when nobody needs it
+	list      []Status           // that of the list, if anybody needs it
 }
 
 // Fetch asks for every entry, reusing successes younger than maxAge. Entries without an answer when ctx ends are
@@ -222,8 +221,8 @@ func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool
 	}
 	s.fetcher.scheduler.do(ctx, s.fetcher, s.resources, statuses, maxAge, orOlder)
 
-	report := Report{Statuses: statuses[:len(s.entries)]}
-	for _, list := range statuses[len(s.entries):] {
+	report := Report{Statuses: statuses[:len(s.entries)], list: statuses[len(s.entries):]}
+	for _, list := range report.list {
 		report.DevicesUp = rufus.Some(list.Err == nil)
 		if list.Err == nil {
 			s.addHealth(report.Statuses, list.devices)

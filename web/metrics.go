@@ -27,7 +27,7 @@ func (h *handler) metrics(w http.ResponseWriter, r *http.Request) {
 	if len(parts) == 0 || slices.Contains(parts, "sessions") {
 		ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
 		defer cancel()
-		gatherers = append(gatherers, h.Sessions().Collector(ctx))
+		gatherers = append(gatherers, h.Sessions().Gatherer(ctx))
 	}
 	if len(parts) == 0 || slices.Contains(parts, "exporter") {
 		gatherers = append(gatherers, h.Exporter) // last, so that it counts the requests of this scrape
@@ -49,7 +49,7 @@ func (h *handler) probe(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
 	defer cancel()
-	h.expose(w, r, []prometheus.Gatherer{session.Collector(ctx)})
+	h.expose(w, r, []prometheus.Gatherer{session.Gatherer(ctx)})
 }
 
 // discovery serves the names of all sessions with their labels, for Prometheus' http_sd_configs.
