@@ -52,7 +52,7 @@ type request struct {
 	waiters []waiter // guarded by the scheduler's lock
 
 	// Of execute; guarded by the scheduler's lock when it has ended.
-	answer Status // without Entry
+	answer Status // without what the entry adds
 	reason rufus.Reason
 	wait   wait // that the API asked for in its answer
 }
@@ -184,7 +184,6 @@ func Age(now, at time.Time) time.Duration {
 
 // deliver gives w one of its answers.
 func (w *fetch) deliver(i int, answer Status) {
-	answer.Entry = w.statuses[i].Entry
 	w.statuses[i] = answer
 	if w.waiting[i] == nil {
 		return

@@ -216,12 +216,12 @@ func (s *Sessions) Newest(ctx context.Context, maxAge time.Duration) Report {
 
 func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool) Report {
 	statuses := make([]Status, len(s.resources))
-	for i := range s.entries {
-		statuses[i].Entry = s.entries[i]
-	}
 	s.fetcher.scheduler.do(ctx, s.fetcher, s.resources, statuses, maxAge, orOlder)
 
 	report := Report{Statuses: statuses[:len(s.entries)], list: statuses[len(s.entries):]}
+	for i := range report.Statuses {
+		report.Statuses[i].Entry = s.entries[i]
+	}
 	for _, list := range report.list {
 		report.DevicesUp = rufus.Some(list.Err == nil)
 		if list.Err == nil {
