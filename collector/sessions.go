@@ -10,6 +10,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"rufus_exporter/rufus"
+	"rufus_exporter/window"
 )
 
 // Source is what the collector needs of the API. Errors are an *rufus.Error.
@@ -25,6 +26,7 @@ type Entry struct {
 	Name        string            // the session label
 	Target      rufus.Target      // what to ask for
 	Labels      map[string]string // on every series of this session
+	Expected    []window.Window   // when passings are due, merged; nil: not declared
 	SilentAfter time.Duration     // 0: no such limit
 }
 
@@ -185,6 +187,7 @@ type Status struct {
 	At       time.Time     // when the answer came; zero when no request was made
 	Duration time.Duration // of the request
 	Health   rufus.Option[rufus.DeviceHealth]
+	Window   rufus.Option[window.Window] // of Entry.Expected: the one open now, else the next, else the last
 }
 
 // Report is what came of asking for all entries.
@@ -206,14 +209,19 @@ func (s *Sessions) Newest(ctx context.Context, maxAge time.Duration) Report {
 }
 
 func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool) Report {
+	now := s.fetcher.pool.now() // the time that Prometheus gives to the samples
 	list := make(chan []answer[rufus.DeviceList], 1)
 	go func() { list <- s.fetchDevices(ctx, maxAge) }()
 	states := s.fetcher.states.want(ctx, s.targets, maxAge, orOlder)
 
 	report := Report{Statuses: make([]Status, len(s.entries))}
 	for i, a := range states {
-		report.Statuses[i] = Status{Entry: s.entries[i], Session: a.value, Err: a.err, At: a.at, Duration: a.duration}
-		report.Statuses[i].Session.Alias = s.mask.Hide(a.value.Alias)
+		status := &report.Statuses[i]
+		*status = Status{Entry: s.entries[i], Session: a.value, Err: a.err, At: a.at, Duration: a.duration}
+		status.Session.Alias = s.mask.Hide(a.value.Alias)
+		if w, declared := window.At(s.entries[i].Expected, now); declared {
+			status.Window = rufus.Some(w)
+		}
 	}
 	for _, a := range <-list {
 		report.DevicesUp = rufus.Some(a.err == nil)
