@@ -100,14 +100,14 @@ func DemoConfig(apiURL string, start time.Time, speed float64) []byte {
 	}{
 		{"start-5k", "token", "START-5K", "5k", "start", 0, 7, ""},
 		{"split-3k", "token", "SPLIT-3K", "5k", "split", 10, 35, ""}, // is closed by mistake
-		{"turn-5k", "token", "TURN-5K", "5k", "turn", 9, 30, "3m"},
-		{"finish-5k", "device", "FINISH-5K", "5k", "finish", 18, 55, "3m"},              // loses its network for a while
-		{"finish-5k-backup", "token", "FINISH-5K BACKUP", "5k", "finish", 18, 55, "5m"}, // active but silent
+		{"turn-5k", "token", "TURN-5K", "5k", "turn", 9, 30, "30s"},
+		{"finish-5k", "device", "FINISH-5K", "5k", "finish", 18, 55, "30s"},              // loses its network for a while
+		{"finish-5k-backup", "token", "FINISH-5K BACKUP", "5k", "finish", 18, 55, "40s"}, // active but silent
 		{"start-10k", "token", "START-10K", "10k", "start", 0, 7, ""},
-		{"turn-10k", "device", "TURN-10K", "10k", "turn", 18, 54, "3m"},  // keeps counting when START is pressed
+		{"turn-10k", "device", "TURN-10K", "10k", "turn", 18, 54, "30s"}, // keeps counting when START is pressed
 		{"turn-10k-token", "token", "TURN-10K", "10k", "turn", 0, 0, ""}, // and this freezes
-		{"split-7k", "token", "SPLIT-7K", "10k", "split", 25, 73, "3m"},  // slow
-		{"finish-10k", "device", "FINISH-10K", "10k", "finish", 36, 100, "3m"},
+		{"split-7k", "token", "SPLIT-7K", "10k", "split", 25, 73, "30s"}, // slow
+		{"finish-10k", "device", "FINISH-10K", "10k", "finish", 36, 100, "40s"},
 		{"kids-run", "token", "KIDS RUN", "kids", "finish", 18, 55, ""},            // was closed before
 		{"start-half", "token", "START-HALF", "half", "start", 0, 7, ""},           // no passings yet
 		{"mistyped", "token", "a token that nobody has", "10k", "split", 0, 0, ""}, // unknown

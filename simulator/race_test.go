@@ -664,7 +664,7 @@ func demoEntries(t *testing.T) map[string]demoEntry {
 	t.Helper()
 	form := regexp.MustCompile(`  - (token|device): ([0-9A-F]{64})\n    name: ([a-z0-9-]+)\n` +
 		`    race: (\w+)\n    labels: \{point: (\w+)\}\n` +
-		`(?:    expected: \{from: \d+ms, until: \d+ms\}\n)?(?:    silent_after: \d+m\n)?`)
+		`(?:    expected: \{from: \d+ms, until: \d+ms\}\n)?(?:    silent_after: \d+s\n)?`)
 	config := simulator.DemoConfig("http://api.invalid/v0", start, simulator.DemoSpeed)
 	entries := make(map[string]demoEntry)
 	for _, m := range form.FindAllStringSubmatch(string(config), -1) {
