@@ -19,8 +19,9 @@ func startDemo(f flags, logger *slog.Logger) (load func() (*config.Config, error
 	if err != nil {
 		return nil, nil, err
 	}
+	began := time.Now()
 	race := &http.Server{
-		Handler:           simulator.New(simulator.Demo(time.Now(), simulator.DemoSpeed)),
+		Handler:           simulator.New(simulator.Demo(began, simulator.DemoSpeed)),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	go func() { _ = race.Serve(listener) }() // ends with stop
@@ -29,7 +30,7 @@ func startDemo(f flags, logger *slog.Logger) (load func() (*config.Config, error
 		logger.Info("demo: a simulated race is on; open this page", "url", url+"/")
 		logger.Info("demo: or type this", "command", "curl -s "+url+f.telemetryPath+" | grep rufus_session_passings")
 	}
-	text := simulator.DemoConfig("http://" + listener.Addr().String() + "/v0")
+	text := simulator.DemoConfig("http://"+listener.Addr().String()+"/v0", began, simulator.DemoSpeed)
 	return func() (*config.Config, error) { return config.Parse(text, "demo") }, func() { _ = race.Close() }, nil
 }
 

@@ -121,6 +121,8 @@ func TestReadmeConfiguration(t *testing.T) {
 		"of the file":  "unknown: x",
 		"of api":       "api: {unknown: x}",
 		"of a session": "sessions: [{unknown: x}]",
+		"of a race":    "races: [{unknown: x}]",
+		"of expected":  "sessions: [{expected: {unknown: x}}]",
 	} {
 		keys := knownKeys(t, unknown)
 		known = append(known, keys...)

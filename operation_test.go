@@ -67,7 +67,7 @@ func TestRollover(t *testing.T) {
 	api := simulator.New(simulator.Demo(began, 1))
 	api.Now = func() time.Time { return began.Add(time.Duration(minutes.Load()) * time.Minute) }
 	api.Sleep = func(context.Context, time.Duration) error { return nil }
-	e := start(t, string(simulator.DemoConfig(serveAPI(t, api).url)))
+	e := start(t, string(simulator.DemoConfig(serveAPI(t, api).url, began, 1)))
 
 	const labels = `{point="turn",race="10k",session="turn-10k%s"}`
 	scrape := func(minute int64) (device, token map[string]float64) {

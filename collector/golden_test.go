@@ -21,6 +21,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/rufus"
+	"rufus_exporter/window"
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
@@ -50,6 +51,15 @@ func labelled(e collector.Entry, pairs ...string) collector.Entry {
 // silent gives an entry a limit.
 func silent(e collector.Entry, after time.Duration) collector.Entry {
 	e.SilentAfter = after
+	return e
+}
+
+// expected gives an entry windows, as pairs of minutes from now: synctest's clock starts at midnight, 2000-01-01 UTC.
+func expected(e collector.Entry, pairs ...int) collector.Entry {
+	minute := func(n int) time.Time { return time.Date(2000, 1, 1, 0, n, 0, 0, time.UTC) }
+	for i := 0; i < len(pairs); i += 2 {
+		e.Expected = append(e.Expected, window.Window{From: minute(pairs[i]), Until: minute(pairs[i+1])})
+	}
 	return e
 }
 
@@ -122,6 +132,27 @@ func scenes(t *testing.T) []scene {
 			file:    "waiting",
 			entries: []collector.Entry{silent(token("finish"), 10*time.Minute), device("turn")},
 			answers: map[string]reply{"finish": {err: wait(time.Minute)}, "turn": {err: wait(time.Minute)}},
+		}, {
+			// Windows are there, whatever the session is: the open one, else the next, else the last, else none.
+			file: "windows",
+			entries: []collector.Entry{
+				expected(silent(labelled(token("open"), "race", "5k"), 5*time.Minute), -30, -20, -10, 10, 20, 30),
+				expected(token("next"), -20, -10, 14, 100),
+				expected(device("last"), -40, -30, -20, -10),
+				expected(token("unreadable, open"), -10, 10),
+				expected(token("beyond the deadline, next"), 14, 100),
+				expected(token("closed, last"), -100, -14),
+				token("undeclared"),
+			},
+			answers: map[string]reply{
+				"open":                      {after: quick, session: running},
+				"next":                      {after: quick, session: running},
+				"last":                      {after: quick},
+				"unreadable, open":          {after: quick, err: failure(rufus.NotFound)},
+				"beyond the deadline, next": {after: time.Minute, session: running},
+				"closed, last":              {after: quick, session: closed},
+				"undeclared":                {after: quick, session: running},
+			},
 		}, {
 			// With device metrics, of followed devices only. What is null is absent, what is not listed too.
 			file:    "devices",
@@ -355,7 +386,41 @@ func TestEveryMetricIsExposedSomewhere(t *testing.T) {
 			}
 		})
 	}
-	equal(t, "number of metrics", len(exposed), 18)
+	equal(t, "number of metrics", len(exposed), 20)
+}
+
+// Both ends of a window come from the same choice, which is made anew for each scrape: it is open from its begin on and
+// no longer at its end, in which instant the next one takes its place.
+func TestWindowsFollowTheClock(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		began := time.Now()
+		s := newStand(every(reply{after: 5 * time.Second, err: failure(rufus.Network)})) // the scrape's begin counts
+		sessions := s.Sessions([]collector.Entry{expected(token("finish"), 10, 20, 30, 40)})
+		for _, test := range []struct {
+			at          time.Duration
+			from, until float64 // minutes
+		}{
+			{0, 10, 20},
+			{10 * time.Minute, 10, 20},
+			{20*time.Minute - 6*time.Second, 10, 20},
+			{20*time.Minute - 1, 10, 20},
+			{20*time.Minute + 6*time.Second, 30, 40},
+			{30 * time.Minute, 30, 40},
+			{40*time.Minute - 1, 30, 40},
+			{41 * time.Minute, 30, 40},
+			{48 * time.Hour, 30, 40},
+		} {
+			time.Sleep(time.Until(began.Add(test.at)))
+			minutes := map[string]float64{}
+			for _, family := range scrape(t, sessions) {
+				for _, m := range family.GetMetric() {
+					minutes[family.GetName()] = (m.GetGauge().GetValue() - float64(began.Unix())) / 60
+				}
+			}
+			equal(t, fmt.Sprint("from at ", test.at), minutes["rufus_session_expected_from_timestamp"], test.from)
+			equal(t, fmt.Sprint("until at ", test.at), minutes["rufus_session_expected_until_timestamp"], test.until)
+		}
+	})
 }
 
 // Prometheus' linter has nothing to say.

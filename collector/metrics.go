@@ -12,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"rufus_exporter/rufus"
+	"rufus_exporter/window"
 )
 
 // metric is one gauge of an entry: add a line to the tables below to expose another field.
@@ -99,6 +100,18 @@ var sessionMetrics = []metric{
 			"silent_after of the configuration; absent where that is not set.",
 		value: func(s *Status) (float64, bool) { return s.Entry.SilentAfter.Seconds(), s.Entry.SilentAfter > 0 },
 	},
+	{
+		name: "rufus_session_expected_from_timestamp",
+		help: "Start of the window in which passings are expected, in Unix seconds, from expected in the configuration; " +
+			"of several windows the open one, else the next, else the last; absent when none is declared.",
+		value: ofWindow(func(w window.Window) time.Time { return w.From }),
+	},
+	{
+		name: "rufus_session_expected_until_timestamp",
+		help: "End of the window in which passings are expected, in Unix seconds, from expected in the configuration; " +
+			"of several windows the open one, else the next, else the last; absent when none is declared.",
+		value: ofWindow(func(w window.Window) time.Time { return w.Until }),
+	},
 }
 
 var deviceMetrics = []metric{
@@ -159,6 +172,14 @@ func whileUp(value func(rufus.Session) (float64, bool)) func(*Status) (float64, 
 	}
 }
 
+// ofWindow returns a value function that gives nothing if no window is declared.
+func ofWindow(instant func(window.Window) time.Time) func(*Status) (float64, bool) {
+	return func(s *Status) (float64, bool) {
+		w, declared := s.Window.Get()
+		return unixSeconds(instant(w)), declared
+	}
+}
+
 // ofDevice returns a value function that gives nothing where the device is not listed.
 func ofDevice(value func(rufus.DeviceHealth) (float64, bool)) func(*Status) (float64, bool) {
 	return func(s *Status) (float64, bool) {
@@ -184,11 +205,13 @@ func number(b bool) float64 {
 	return 0
 }
 
-// timestamp returns Unix seconds with their fraction, of any year.
 func timestamp(t rufus.Option[time.Time]) (float64, bool) {
 	instant, ok := t.Get()
-	return float64(instant.Unix()) + float64(instant.Nanosecond())/1e9, ok
+	return unixSeconds(instant), ok
 }
+
+// unixSeconds returns Unix seconds with their fraction, of any year.
+func unixSeconds(t time.Time) float64 { return float64(t.Unix()) + float64(t.Nanosecond())/1e9 }
 
 // maxLabelRunes bounds a label value that comes from the API.
 const maxLabelRunes = 200

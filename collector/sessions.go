@@ -10,6 +10,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"rufus_exporter/rufus"
+	"rufus_exporter/window"
 )
 
 // Source is what the collector needs of the API. Errors are an *rufus.Error.
@@ -25,6 +26,7 @@ type Entry struct {
 	Name        string            // the session label
 	Target      rufus.Target      // what to ask for
 	Labels      map[string]string // on every series of this session
+	Expected    []window.Window   // when passings are due, merged; nil: not declared
 	SilentAfter time.Duration     // 0: no such limit
 }
 
@@ -192,7 +194,8 @@ type Status struct {
 	At       time.Time     // when the answer came; zero when no request was made
 	Duration time.Duration // of the request
 	Health   rufus.Option[rufus.DeviceHealth]
-	devices  rufus.DeviceList // what came of asking for the list instead
+	Window   rufus.Option[window.Window] // of Entry.Expected: the one open now, else the next, else the last
+	devices  rufus.DeviceList            // what came of asking for the list instead
 }
 
 // Report is what came of asking for all entries.
@@ -215,12 +218,17 @@ func (s *Sessions) Newest(ctx context.Context, maxAge time.Duration) Report {
 }
 
 func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool) Report {
+	now := s.fetcher.now() // the time that Prometheus gives to the samples
 	statuses := make([]Status, len(s.resources))
 	s.fetcher.scheduler.do(ctx, s.fetcher, s.resources, statuses, maxAge, orOlder)
 
 	report := Report{Statuses: statuses[:len(s.entries)], list: statuses[len(s.entries):]}
 	for i := range report.Statuses {
-		report.Statuses[i].Entry = s.entries[i]
+		status := &report.Statuses[i]
+		status.Entry = s.entries[i]
+		if w, declared := window.At(s.entries[i].Expected, now); declared {
+			status.Window = rufus.Some(w)
+		}
 	}
 	for _, list := range report.list {
 		report.DevicesUp = rufus.Some(list.Err == nil)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"rufus_exporter/rufus"
+	"rufus_exporter/window"
 )
 
 // KeyVariable is the environment variable that holds the API key when the file names none.
@@ -80,8 +81,10 @@ type Session struct {
 	Name string
 	// Target is the token or the device, unique whatever its letter case.
 	Target rufus.Target
-	// Labels are the entry's own; nil when it has none.
+	// Labels are the entry's own, its race among them; nil when it has none.
 	Labels map[string]string
+	// Expected is when passings are due, merged; nil when that is not declared.
+	Expected []window.Window
 	// SilentAfter is how long an active session may go without a new passing; 0 is for ever.
 	SilentAfter time.Duration
 }
@@ -146,8 +149,10 @@ func (d *decoder) config(data []byte) *Config {
 		lines := d.mapping(root, "the file", []field{
 			{name: "api", any: func(n *node) { sections["api"] = n }},
 			{name: "sessions", any: func(n *node) { sections["sessions"] = n }},
+			{name: "races", any: func(n *node) { sections["races"] = n }},
 		})
 		d.api(&cfg.API, sections["api"])
+		d.readRaces(sections["races"])
 		if lines["sessions"] == 0 {
 			d.refuse(root.Line, "there is no sessions list", wantedList)
 		} else {

@@ -90,12 +90,17 @@ func describe(cfg *Config) string {
 		for _, name := range slices.Sorted(maps.Keys(s.Labels)) {
 			fmt.Fprintf(&b, "    %s=%q\n", name, s.Labels[name])
 		}
+		for _, w := range s.Expected {
+			fmt.Fprintf(&b, "    expected %s to %s\n", instant(w.From), instant(w.Until))
+		}
 	}
 	for _, file := range cfg.Files {
 		fmt.Fprintf(&b, "file %s\n", filepath.ToSlash(file))
 	}
 	return b.String()
 }
+
+func instant(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // checkMessages checks what every message must look like: where, what and what to do, on one line, in order.
 func checkMessages(t *testing.T, err error, path string) {
@@ -169,6 +174,11 @@ func checkConfig(t *testing.T, cfg *Config) {
 		if s.SilentAfter < 0 {
 			t.Errorf("silent after %s", s.SilentAfter)
 		}
+		for i, w := range s.Expected {
+			if !w.From.Before(w.Until) || i > 0 && !s.Expected[i-1].Until.Before(w.From) {
+				t.Errorf("windows %v", s.Expected)
+			}
+		}
 	}
 	for id := range ids {
 		if strings.Contains(strings.ToLower(api.URL.String()), id) {
@@ -225,7 +235,8 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"nosuchkey: x", "api: {nosuchkey: x}", "sessions: [{nosuchkey: x}]"} {
+	for _, bad := range []string{"nosuchkey: x", "api: {nosuchkey: x}", "sessions: [{nosuchkey: x}]",
+		"races: [{nosuchkey: x}]", "sessions: [{expected: {nosuchkey: x}}]"} {
 		_, err := Parse([]byte(bad), "f.yml")
 		known := regexp.MustCompile(`known here: (.*)`).FindStringSubmatch(err.Error())
 		if known == nil {

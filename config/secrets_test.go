@@ -50,6 +50,16 @@ sessions:
     name: finish-10k
     labels: {race: city-run}
     silent_after: 10m
+    race: city-run
+    expected:
+      from: 14m
+      until: 1h40m
+races:
+  - name: city-run
+    start: 2026-11-29T09:00:00-03:00
+  - name: kids
+    start:
+      - 2026-11-28T09:00:00-03:00
 `
 	lines := strings.Split(strings.TrimSpace(file), "\n")
 	// «» is what stands in the line before its value, <> the value, and $ the secret.

@@ -76,14 +76,18 @@ func (d *decoder) sessions(list *node) []Session {
 // session decodes one entry and returns it with its line. Its target is zero after a mistake about it.
 func (d *decoder) session(item *node) (Session, int) {
 	var session Session
-	var name string
+	var name, race string
+	var expected *node
+	var labelLines map[string]int
 	nameLine := item.Line
 	token := d.id(&session.Target, rufus.Token)
 	entry := []field{
 		{name: "token", wanted: "a session token", text: token},
 		{name: "device", wanted: "a device id", text: d.id(&session.Target, rufus.Device)},
 		{name: "name", wanted: wantedName, text: text(&name, maxName)},
-		{name: "labels", any: func(n *node) { session.Labels = d.labels(n) }},
+		{name: "race", wanted: wantedValue, text: text(&race, maxLabelValue)},
+		{name: "labels", any: func(n *node) { session.Labels, labelLines = d.labels(n) }},
+		{name: "expected", any: func(n *node) { expected = n }},
 		{name: "silent_after", wanted: "a duration such as 10m, or 0s for never",
 			text: duration(&session.SilentAfter, 0)},
 	}
@@ -103,6 +107,10 @@ func (d *decoder) session(item *node) (Session, int) {
 		}
 		if lines["name"] != 0 {
 			nameLine = lines["name"]
+		}
+		label := d.raceOf(&session, raceLabel{race, lines["race"]}, labelLines)
+		if expected != nil {
+			session.Expected = d.expected(expected, lines["expected"], label)
 		}
 	default:
 		if problem := read(item, token); problem != "" {
@@ -133,16 +141,16 @@ func (d *decoder) id(dst *rufus.Target, follows rufus.Follows) func(string) stri
 	}
 }
 
-// labels decodes the labels of an entry, which may be null.
-func (d *decoder) labels(n *node) map[string]string {
+// labels decodes the labels of an entry, which may be null, and returns the lines of their names with them.
+func (d *decoder) labels(n *node) (labels map[string]string, lines map[string]int) {
 	if isNull(n) {
-		return nil
+		return nil, nil
 	}
 	if !isMapping(n) {
 		d.refuse(n.Line, "labels is not a mapping", "write it as {race: city-run}")
-		return nil
+		return nil, nil
 	}
-	labels := map[string]string{}
+	labels, lines = map[string]string{}, map[string]int{}
 	d.pairs(n, func(key, value *node) {
 		name, label := key.Value, ""
 		switch {
@@ -158,17 +166,22 @@ func (d *decoder) labels(n *node) map[string]string {
 			if problem := read(value, text(&label, maxLabelValue)); problem != "" {
 				d.refuse(lineOf(key, value), quote("label", name)+" "+problem, "give "+wantedValue)
 			}
-			labels[name] = label
-			if !d.labelNames[name] && len(d.labelNames) == maxLabelNames {
-				d.refuse(key.Line, fmt.Sprintf("the file has more than %d different label names", maxLabelNames),
-					"use fewer: every series carries all of them")
-			}
-			d.labelNames[name] = true
-			d.public = append(d.public, public{key.Line, "a label's name", name},
-				public{value.Line, "a label's value", label})
+			lines[name] = key.Line
+			d.addLabel(labels, name, label, key.Line, value.Line)
 		}
 	})
-	return labels
+	return labels, lines
+}
+
+// addLabel adds one to the labels of an entry. The lines are those of its name and of its value.
+func (d *decoder) addLabel(labels map[string]string, name, value string, nameLine, valueLine int) {
+	labels[name] = value
+	if !d.labelNames[name] && len(d.labelNames) == maxLabelNames {
+		d.refuse(nameLine, fmt.Sprintf("the file has more than %d different label names", maxLabelNames),
+			"use fewer: every series carries all of them")
+	}
+	d.labelNames[name] = true
+	d.public = append(d.public, public{nameLine, "a label's name", name}, public{valueLine, "a label's value", value})
 }
 
 // text sets dst to 1 to most printable characters.

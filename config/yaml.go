@@ -38,6 +38,8 @@ type decoder struct {
 	public   []public // must contain none of them
 
 	labelNames map[string]bool // of all entries
+	races      map[string]race // by name; nil when the file lists none
+	windows    int             // of all entries
 }
 
 type mistake struct {

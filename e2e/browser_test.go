@@ -98,7 +98,7 @@ func testStatusPage(t *testing.T, chromium *browser) {
 
 	api := simulate(t, day, now)
 	api.Sleep = func(context.Context, time.Duration) error { return nil }
-	e := startExporter(t, string(simulator.DemoConfig(api.URL))+sessions.String())
+	e := startExporter(t, string(simulator.DemoConfig(api.URL, now.Add(-inStory), simulator.DemoSpeed))+sessions.String())
 
 	backgrounds := map[bool]string{}
 	for _, v := range []view{
@@ -202,7 +202,7 @@ func testScreenshots(t *testing.T, chromium *browser) {
 	now := raceDay.Add(inStory)
 	api := simulate(t, simulator.Demo(raceDay, simulator.DemoSpeed), now)
 	api.Sleep = func(context.Context, time.Duration) error { return nil }
-	url := serve(t, inProcess(t, string(simulator.DemoConfig(api.URL)), api.clock.now))
+	url := serve(t, inProcess(t, string(simulator.DemoConfig(api.URL, raceDay, simulator.DemoSpeed)), api.clock.now))
 	for path, v := range map[string]view{
 		"../docs/status-page.png":       {width: 1280, height: 100},
 		"../docs/status-page-phone.png": {width: 390, height: 100, phone: true},

@@ -116,7 +116,7 @@ func TestExposition(t *testing.T) {
 		still    bool
 	}{
 		{name: "hostile", exporter: startExporter(t, sessions), series: 200, still: true},
-		{name: "demo", exporter: startExporter(t, string(simulator.DemoConfig(demo.URL))), series: 200, still: true},
+		{name: "demo", exporter: startExporter(t, string(simulator.DemoConfig(demo.URL, raceDay, simulator.DemoSpeed))), series: 200, still: true},
 		{name: "moving demo", exporter: startProgram(t, "--demo"), series: 150},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -64,28 +64,60 @@ func Demo(start time.Time, speed float64) Day {
 	return day
 }
 
-// DemoConfig returns a sessions.yml that watches the demo at apiURL, the address of a Server including /v0.
-func DemoConfig(apiURL string) []byte {
-	prefix := map[string]string{"token": "session ", "device": "device "}
+// demoLaps is for how many laps DemoConfig declares when passings are due: six days at DemoSpeed, and as many waves as
+// a configuration may have.
+const demoLaps = 1000
+
+// DemoConfig returns a sessions.yml that watches Demo(start, speed) at apiURL, the address of a Server including /v0.
+// Each lap is one more wave of the 5K and the 10K.
+func DemoConfig(apiURL string, start time.Time, speed float64) []byte {
+	start = start.Round(0)
+	after := func(minutes float64) time.Duration { return time.Duration(minutes * float64(time.Minute) / speed) }
 	var yaml strings.Builder
-	fmt.Fprintf(&yaml, "api:\n  url: %q\n  key: %q\n  device_metrics: true\nsessions:\n", apiURL, DemoKey)
-	for _, entry := range []struct{ name, follows, alias, race, point, silentAfter string }{
-		{"start-5k", "token", "START-5K", "5k", "start", ""},
-		{"split-3k", "token", "SPLIT-3K", "5k", "split", ""}, // is closed by mistake
-		{"turn-5k", "token", "TURN-5K", "5k", "turn", "3m"},
-		{"finish-5k", "device", "FINISH-5K", "5k", "finish", "3m"},              // loses its network for a while
-		{"finish-5k-backup", "token", "FINISH-5K BACKUP", "5k", "finish", "5m"}, // active but silent
-		{"start-10k", "token", "START-10K", "10k", "start", ""},
-		{"turn-10k", "device", "TURN-10K", "10k", "turn", "3m"},    // keeps counting when START is pressed
-		{"turn-10k-token", "token", "TURN-10K", "10k", "turn", ""}, // and this freezes
-		{"split-7k", "token", "SPLIT-7K", "10k", "split", "3m"},    // slow
-		{"finish-10k", "device", "FINISH-10K", "10k", "finish", "3m"},
-		{"kids-run", "token", "KIDS RUN", "kids", "finish", ""},              // was closed before
-		{"start-half", "token", "START-HALF", "half", "start", ""},           // no passings yet
-		{"mistyped", "token", "a token that nobody has", "10k", "split", ""}, // unknown
+	fmt.Fprintf(&yaml, "api:\n  url: %q\n  key: %q\n  device_metrics: true\nraces:\n", apiURL, DemoKey)
+	for _, race := range []struct {
+		name string
+		gun  time.Time
+		laps int
+	}{
+		{"5k", start, demoLaps},
+		{"10k", start.Add(after(8)), demoLaps},
+		{"kids", start.Add(-2 * time.Hour), 1},
+		{"half", start.AddDate(0, 0, 7), 1}, // its start mat is tried out early
 	} {
-		fmt.Fprintf(&yaml, "  - %s: %s\n    name: %s\n    labels: {race: %s, point: %s}\n",
+		guns := make([]string, race.laps)
+		for i := range guns {
+			guns[i] = race.gun.Add(time.Duration(i) * after(demoLap.Minutes())).Format(time.RFC3339Nano)
+		}
+		fmt.Fprintf(&yaml, "  - {name: %s, start: [%s]}\n", race.name, strings.Join(guns, ", "))
+	}
+	yaml.WriteString("sessions:\n")
+	prefix := map[string]string{"token": "session ", "device": "device "}
+	for _, entry := range []struct {
+		name, follows, alias, race, point string
+		from, until                       float64 // when passings are due, in minutes of race time; 0, 0: not declared
+		silentAfter                       string
+	}{
+		{"start-5k", "token", "START-5K", "5k", "start", 0, 7, ""},
+		{"split-3k", "token", "SPLIT-3K", "5k", "split", 10, 35, ""}, // is closed by mistake
+		{"turn-5k", "token", "TURN-5K", "5k", "turn", 9, 30, "30s"},
+		{"finish-5k", "device", "FINISH-5K", "5k", "finish", 18, 55, "30s"},              // loses its network for a while
+		{"finish-5k-backup", "token", "FINISH-5K BACKUP", "5k", "finish", 18, 55, "40s"}, // active but silent
+		{"start-10k", "token", "START-10K", "10k", "start", 0, 7, ""},
+		{"turn-10k", "device", "TURN-10K", "10k", "turn", 18, 54, "30s"}, // keeps counting when START is pressed
+		{"turn-10k-token", "token", "TURN-10K", "10k", "turn", 0, 0, ""}, // and this freezes
+		{"split-7k", "token", "SPLIT-7K", "10k", "split", 25, 73, "30s"}, // slow
+		{"finish-10k", "device", "FINISH-10K", "10k", "finish", 36, 100, "40s"},
+		{"kids-run", "token", "KIDS RUN", "kids", "finish", 18, 55, ""},            // was closed before
+		{"start-half", "token", "START-HALF", "half", "start", 0, 7, ""},           // no passings yet
+		{"mistyped", "token", "a token that nobody has", "10k", "split", 0, 0, ""}, // unknown
+	} {
+		fmt.Fprintf(&yaml, "  - %s: %s\n    name: %s\n    race: %s\n    labels: {point: %s}\n",
 			entry.follows, ID(prefix[entry.follows]+entry.alias), entry.name, entry.race, entry.point)
+		if entry.until > 0 {
+			fmt.Fprintf(&yaml, "    expected: {from: %dms, until: %dms}\n",
+				after(entry.from).Milliseconds(), after(entry.until).Milliseconds())
+		}
 		if entry.silentAfter != "" {
 			fmt.Fprintf(&yaml, "    silent_after: %s\n", entry.silentAfter)
 		}

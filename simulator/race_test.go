@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"rufus_exporter/config"
 	"rufus_exporter/simulator"
+	"rufus_exporter/window"
 )
 
 // state is what one answer says about a session.
@@ -565,9 +567,9 @@ func TestDemoStory(t *testing.T) {
 }
 
 func TestDemoConfig(t *testing.T) {
-	config := string(simulator.DemoConfig("http://127.0.0.1:4711/v0"))
+	config := string(simulator.DemoConfig("http://127.0.0.1:4711/v0", start, simulator.DemoSpeed))
 	head := "api:\n  url: \"http://127.0.0.1:4711/v0\"\n  key: \"" + simulator.DemoKey +
-		"\"\n  device_metrics: true\nsessions:\n"
+		"\"\n  device_metrics: true\nraces:\n"
 	if !strings.HasPrefix(config, head) {
 		t.Errorf("it begins with %q", config[:min(len(config), len(head))])
 	}
@@ -594,20 +596,82 @@ func TestDemoConfig(t *testing.T) {
 	}
 }
 
+// What the demo declares is true: every passing of a mat is due when it arrives, in every lap, and no mat has to wait
+// long for its first one.
+func TestDemoWindows(t *testing.T) {
+	t.Setenv(config.KeyVariable, "")
+	for _, speed := range []float64{1, 7, simulator.DemoSpeed} {
+		cfg, err := config.Parse(simulator.DemoConfig("http://api.invalid/v0", start, speed), "demo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		day := simulator.Demo(start, speed)
+		minute := time.Duration(float64(time.Minute) / speed) // of race time
+		windows := make(map[string][]window.Window)
+		for _, s := range cfg.Sessions {
+			windows[s.Name] = s.Expected
+		}
+		for name, alias := range map[string]string{
+			"start-5k": "START-5K", "split-3k": "SPLIT-3K", "turn-5k": "TURN-5K", "finish-5k": "FINISH-5K",
+			"start-10k": "START-10K", "turn-10k": "TURN-10K", "split-7k": "SPLIT-7K", "finish-10k": "FINISH-10K",
+			"kids-run": "KIDS RUN",
+		} {
+			var passings []simulator.Passing
+			for _, s := range day.Device(alias).Sessions {
+				passings = append(passings, s.Passings...)
+			}
+			w := windows[name][0]
+			for _, p := range passings {
+				if p.Stamp.Before(w.From.Truncate(time.Millisecond)) || !p.Arrived.Before(w.Until) {
+					t.Errorf("speed %v, %s: %v is outside %v", speed, name, p, w)
+				}
+			}
+			if wait := passings[0].Arrived.Sub(w.From); wait > 3*minute {
+				t.Errorf("speed %v, %s: the first passing comes %s after the window opens", speed, name, wait)
+			}
+			if name == "kids-run" {
+				continue
+			}
+			if n := len(windows[name]); n != 1000 || day.Lap < 8*time.Minute {
+				t.Errorf("%d windows, laps of %s", n, day.Lap)
+			}
+			for i, later := range windows[name] {
+				laps := time.Duration(i) * day.Lap
+				if !later.From.Equal(w.From.Add(laps)) || !later.Until.Equal(w.Until.Add(laps)) {
+					t.Fatalf("speed %v, %s: window %d is %v, the first %v, a lap %s", speed, name, i, later, w, day.Lap)
+				}
+			}
+		}
+		if !slices.Equal(windows["finish-5k-backup"], windows["finish-5k"]) {
+			t.Errorf("finish-5k-backup: %v", windows["finish-5k-backup"])
+		}
+		if w := windows["kids-run"]; len(w) != 1 || w[0].Until.After(start.Add(-30*time.Minute)) {
+			t.Errorf("speed %v, kids-run: %v", speed, w)
+		}
+		if w := windows["start-half"]; len(w) != 1 || w[0].From.Before(start.Add(24*time.Hour)) {
+			t.Errorf("start-half: %v", w)
+		}
+		if windows["turn-10k-token"] != nil || windows["mistyped"] != nil {
+			t.Error("turn-10k-token or mistyped has windows")
+		}
+	}
+}
+
 type demoEntry struct{ follows, id, race, point string }
 
 // demoEntries reads the demo's list.
 func demoEntries(t *testing.T) map[string]demoEntry {
 	t.Helper()
 	form := regexp.MustCompile(`  - (token|device): ([0-9A-F]{64})\n    name: ([a-z0-9-]+)\n` +
-		`    labels: \{race: (\w+), point: (\w+)\}\n(?:    silent_after: \d+m\n)?`)
-	config := simulator.DemoConfig("http://api.invalid/v0")
+		`    race: (\w+)\n    labels: \{point: (\w+)\}\n` +
+		`(?:    expected: \{from: \d+ms, until: \d+ms\}\n)?(?:    silent_after: \d+s\n)?`)
+	config := simulator.DemoConfig("http://api.invalid/v0", start, simulator.DemoSpeed)
 	entries := make(map[string]demoEntry)
 	for _, m := range form.FindAllStringSubmatch(string(config), -1) {
 		entries[m[3]] = demoEntry{follows: m[1], id: m[2], race: m[4], point: m[5]}
 	}
-	if rest := form.ReplaceAllString(string(config), ""); strings.Count(rest, "\n") != 5 {
-		t.Errorf("not understood: %s", rest)
+	if rest := form.ReplaceAllString(string(config), ""); strings.Count(rest, "\n") != 10 {
+		t.Errorf("not understood: %.1000s", rest)
 	}
 	return entries
 }

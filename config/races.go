@@ -1,0 +1,273 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"rufus_exporter/window"
+)
+
+const (
+	// A race has a few waves. A simulated one that repeats itself has one start for each time.
+	maxWaves = 1000
+	// Each entry has a window for each wave of its race: a small file must not unfold into a huge list.
+	maxWindows = 100_000
+	// No place on earth is further from UTC.
+	maxOffset = 14 * time.Hour
+)
+
+const (
+	wantedRaces = "list at least one race, for example \"- name: 5k\", or remove races"
+	wantedStart = "a date-time with its UTC offset such as 2026-11-29T09:00:00-03:00"
+	wantedBound = "a duration after the gun such as 14m, or " + wantedStart
+)
+
+// race is one entry of the list of races.
+type race struct {
+	line     int // where its name is
+	hasStart bool
+	starts   []time.Time // of its waves, in the file's order; empty when they are wrong
+}
+
+// readRaces decodes the list of races, nil when the file has none.
+func (d *decoder) readRaces(list *node) {
+	switch {
+	case list == nil:
+		return
+	case !isList(list) && !isNull(list):
+		d.refuse(list.Line, "races is not a list", wantedRaces)
+		return
+	case len(list.Content) == 0:
+		d.refuse(list.Line, "the list of races is empty", wantedRaces)
+		return
+	}
+	d.races = map[string]race{}
+	for _, item := range list.Content {
+		if !d.visit(item) {
+			break
+		}
+		d.readRace(follow(item))
+	}
+}
+
+// readRace decodes one race and adds it to the others.
+func (d *decoder) readRace(item *node) {
+	if !isMapping(item) {
+		d.refuse(item.Line, "the race is not a mapping", "write it as {name: 5k, start: 2026-11-29T09:00:00-03:00}")
+		return
+	}
+	var r race
+	var name string
+	lines := d.mapping(item, "a race", []field{
+		{name: "name", wanted: wantedValue, text: text(&name, maxLabelValue)},
+		{name: "start", any: func(n *node) { r.starts = d.starts(n) }},
+	})
+	r.line, r.hasStart = lines["name"], lines["start"] != 0
+	if r.line == 0 {
+		d.refuse(item.Line, "the race has no name", "add one: the value of the label race of its sessions")
+	}
+	if name == "" {
+		return
+	}
+	d.public = append(d.public, public{r.line, "a race's name", name})
+	if first, again := d.races[name]; again {
+		d.refuse(r.line, fmt.Sprintf("%s again, after line %d", quote("race", name), first.line),
+			"keep one of them; for waves make start a list")
+		return
+	}
+	d.races[name] = r
+}
+
+// starts decodes one start, or a list of them.
+func (d *decoder) starts(n *node) []time.Time {
+	waves := []*node{n}
+	if isList(n) {
+		waves = n.Content
+	}
+	switch {
+	case len(waves) == 0:
+		d.refuse(n.Line, "start is an empty list", "give "+wantedStart+", or remove start")
+	case len(waves) > maxWaves:
+		d.refuse(n.Line, fmt.Sprintf("start has more than %d waves", maxWaves), "keep those of this event")
+		return nil
+	}
+	starts := make([]time.Time, 0, len(waves))
+	for _, wave := range waves {
+		if !d.visit(wave) {
+			break
+		}
+		var start time.Time
+		if problem := read(follow(wave), dateTime(&start)); problem != "" {
+			d.refuse(wave.Line, "start "+problem, "give "+wantedStart)
+			continue
+		}
+		starts = append(starts, start)
+	}
+	return starts
+}
+
+// raceLabel is the race of an entry and the line that gives it. Without one the line is 0; a wrong one has no value.
+type raceLabel struct {
+	value string
+	line  int
+}
+
+// raceOf returns the label race of an entry, given by the key race or among the labels, whose lines are labelLines. The
+// label becomes one of the entry's own.
+func (d *decoder) raceOf(session *Session, key raceLabel, labelLines map[string]int) raceLabel {
+	own := raceLabel{session.Labels["race"], labelLines["race"]}
+	switch {
+	case key.value == "":
+		key.line = max(key.line, own.line)
+		key.value = own.value
+	case own.line == 0:
+		if session.Labels == nil {
+			session.Labels = map[string]string{}
+		}
+		d.addLabel(session.Labels, "race", key.value, key.line, key.line)
+	case own.value != "" && own.value != key.value:
+		d.refuse(max(key.line, own.line), "race and the label race have different values", "keep one of them")
+	}
+	if _, known := d.races[key.value]; d.races != nil && key.value != "" && !known {
+		d.refuse(key.line, quote("race", key.value)+" is not in races", "add it there, or correct the name")
+	}
+	return key
+}
+
+// expected decodes when passings are due at an entry of that race.
+func (d *decoder) expected(n *node, line int, race raceLabel) []window.Window {
+	if !isMapping(n) {
+		d.refuse(line, "expected is not a mapping", "write it as {from: 14m, until: 1h40m}, durations after the gun")
+		return nil
+	}
+	var from, until bound
+	lines := d.mapping(n, "expected", []field{
+		{name: "from", wanted: wantedBound, text: from.set},
+		{name: "until", wanted: wantedBound, text: until.set},
+	})
+	for _, name := range []string{"from", "until"} {
+		if lines[name] == 0 {
+			d.refuse(line, "expected has no "+name, "give "+wantedBound)
+		}
+	}
+	guns := []time.Time{{}} // two date-times do not need a gun
+	switch {
+	case !from.known || !until.known:
+		return nil
+	case from.absolute != until.absolute:
+		d.refuse(lines["until"], "of from and until, one is a duration and one a date-time",
+			"give two durations after the gun, or two date-times")
+		return nil
+	case !until.in(guns[0]).After(from.in(guns[0])):
+		d.refuse(lines["until"], "until is not after from", "give a later until")
+		return nil
+	case !from.absolute:
+		guns = d.guns(race, line)
+	}
+	if d.windows += len(guns); d.windows > maxWindows && d.windows-len(guns) <= maxWindows {
+		d.refuse(line, fmt.Sprintf("the file has more than %d windows (one for each wave of each entry)", maxWindows),
+			"declare fewer waves, or split the sessions over several exporters")
+	}
+	if d.windows > maxWindows {
+		return nil
+	}
+	windows := make([]window.Window, len(guns))
+	for i, gun := range guns {
+		windows[i] = window.Window{From: from.in(gun), Until: until.in(gun)}
+	}
+	return window.Merge(windows)
+}
+
+// guns returns the starts of the race that an entry's expected counts from, none after noting an error.
+func (d *decoder) guns(name raceLabel, line int) []time.Time {
+	r, known := d.races[name.value]
+	switch {
+	case name.line == 0:
+		d.refuse(line, "expected counts from the gun, but the entry has no race",
+			"add race with a name from races, or give date-times")
+	case name.value != "" && d.races == nil:
+		d.refuse(name.line, "expected counts from the gun, but "+quote("race", name.value)+" is not in races",
+			"add it there with its start, or give date-times")
+	case known && !r.hasStart:
+		d.refuse(line, fmt.Sprintf("expected counts from the gun, but the race in line %d has no start", r.line),
+			"add its start, or give date-times")
+	}
+	return r.starts
+}
+
+// bound is one end of a window as written.
+type bound struct {
+	known    bool // false until it is set
+	absolute bool
+	after    time.Duration // after the gun
+	at       time.Time     // if absolute
+}
+
+// set reads a duration or a date-time.
+func (b *bound) set(value string) (problem string) {
+	if after, err := model.ParseDuration(value); err == nil {
+		*b = bound{known: true, after: time.Duration(after)}
+		return ""
+	}
+	var at time.Time
+	switch problem = dateTime(&at)(value); problem {
+	case "":
+		*b = bound{known: true, absolute: true, at: at}
+	case notDateTime:
+		problem = "is neither a duration nor a date-time"
+	}
+	return problem
+}
+
+// in returns the instant in a race that starts with that gun.
+func (b *bound) in(gun time.Time) time.Time {
+	if b.absolute {
+		return b.at
+	}
+	return gun.Add(b.after)
+}
+
+const notDateTime = "is not a date-time"
+
+// dateTimePattern is RFC 3339 with what people leave out or write otherwise: groups for the date, hours, minutes,
+// seconds, and the sign, hours and minutes of the offset.
+var dateTimePattern = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2})` +
+	`(?:[Tt ](\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d{1,9})?))?(?: ?(?:[Zz]|([+-]\d{2})(?::?([0-5]\d))?))?)?$`)
+
+// dateTime sets dst to a date-time with its offset. Without one, the same file would mean another instant on another
+// machine.
+func dateTime(dst *time.Time) func(string) string {
+	return func(value string) string {
+		parts := dateTimePattern.FindStringSubmatch(value)
+		if parts == nil {
+			return notDateTime
+		}
+		date, hours, minutes, seconds, offset := parts[1], parts[2], parts[3], parts[4], parts[5]
+		zone := "Z"
+		switch last := value[len(value)-1]; {
+		case hours == "":
+			return "has no time of day"
+		case offset != "":
+			zone = offset + ":" + cmp.Or(parts[6], "00")
+		case last != 'Z' && last != 'z':
+			return "has no time zone"
+		}
+		if len(hours) == 1 {
+			hours = "0" + hours
+		}
+		parsed, err := time.Parse(time.RFC3339, date+"T"+hours+":"+minutes+":"+cmp.Or(seconds, "00")+zone)
+		if err != nil {
+			return "is a date-time that does not exist"
+		}
+		_, east := parsed.Zone()
+		if (time.Duration(east) * time.Second).Abs() > maxOffset {
+			return "has a UTC offset that does not exist"
+		}
+		*dst = parsed
+		return ""
+	}
+}
