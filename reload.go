@@ -170,6 +170,10 @@ func (r *reloader) newFetcher(api config.API) (fetcher *collector.Fetcher, close
 		Timeout:   api.Timeout,
 		Transport: transport,
 		Observe:   r.exporter.Observe,
+		Paused: func() bool {
+			_, paused := fetcher.BackoffUntil().Get()
+			return paused
+		},
 	})
 	fetcher = collector.NewFetcher(collector.Options{
 		Source:                client,
@@ -180,7 +184,7 @@ func (r *reloader) newFetcher(api config.API) (fetcher *collector.Fetcher, close
 		Now:                   time.Now,
 		Logger:                r.logger,
 	})
-	return fetcher, transport.CloseIdleConnections
+	return fetcher, transport.Close
 }
 
 // changes returns the names that a reload brings and takes; nothing for the first configuration.

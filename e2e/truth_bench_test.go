@@ -168,8 +168,8 @@ func (b *bench) startExporter() {
 	metrics := collector.NewExporter(func() *collector.Sessions { return current })
 	transport := rufus.NewTransport(rufus.TransportOptions{
 		TLS: cfg.API.TLS, Proxy: cfg.API.Proxy, MaxConns: cfg.API.MaxConcurrentRequests, Timeout: cfg.API.Timeout,
+		Dial: b.wires.dial,
 	})
-	transport.DialContext = b.wires.dial
 	fetcher := collector.NewFetcher(collector.Options{
 		Source: rufus.NewClient(rufus.Options{
 			URL: cfg.API.URL, Key: cfg.API.Key, KeyHeader: cfg.API.KeyHeader, UserAgent: "rufus_exporter/truth",

@@ -2,22 +2,28 @@ package rufus
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// maxBody bounds what is read of an answer, after decompression. Nearly all are a few hundred bytes and fit a buffer
-// that is used again.
+// How much of an answer is read, after decompression. Nearly all are a few hundred bytes and fit a buffer that is used
+// again; one about a single session has no reason to be large.
 const (
-	maxBody   = 1 << 20
-	smallBody = 8 << 10
+	maxSession = 64 << 10
+	maxList    = 1 << 20
+	maxError   = 8 << 10
+	smallBody  = 8 << 10
 )
+
+// maxID is how long a token or an id may be, in bytes; documented are 64.
+const maxID = 128
 
 // Options say how to reach the API.
 type Options struct {
@@ -30,21 +36,31 @@ type Options struct {
 	// Observe is called as each request begins, and what it returned with the request's outcome: nil, an *Error or
 	// context.Canceled. It may be nil.
 	Observe func() func(error)
+	// Mask returns what no text of the API may show besides Key, what was asked for and what has the form of a token:
+	// all that is configured, for whoever writes an alias may know another's. Texts are made safe here, once: those of
+	// a Session and a DeviceHealth are at most 200 characters of valid UTF-8, none of which is invisible or moves the
+	// cursor, with "<secret>" in place of what is secret. It is called for every text, so it may change with the
+	// configuration. It may be nil.
+	Mask func() Mask
+	// Paused reports whether the API wants no requests now. It is asked before each request of a call but the first,
+	// which is up to the caller; while it says so, such a call fails with RateLimited. It may be nil.
+	Paused func() bool
 }
 
 // Client asks the API. It only ever sends GET, follows no redirect, keeps no state but its connections, and may be
 // used by many goroutines at once.
 type Client struct {
 	request   func(ctx context.Context, path, values string) *http.Request // knows the key; fmt looks into no function
-	key       Secret
+	key       Mask
 	timeout   time.Duration
 	transport http.RoundTripper
 	observe   func() func(error)
-	buffers   sync.Pool    // of *bytes.Buffer with room for smallBody
-	waits     atomic.Int64 // answers that asked for a wait
+	known     func() Mask
+	paused    func() bool
+	buffers   sync.Pool // of *bytes.Buffer
 }
 
-// NewClient returns a client; o must be complete, Observe apart.
+// NewClient returns a client; o must be complete, except for what may be nil.
 func NewClient(o Options) *Client {
 	base := *o.URL
 	base.Path = strings.TrimSuffix(base.Path, "/")
@@ -52,10 +68,6 @@ func NewClient(o Options) *Client {
 	header.Set(o.KeyHeader, o.Key.Reveal())
 	header.Set("User-Agent", o.UserAgent)
 	header.Set("Accept", "application/json")
-	observe := o.Observe
-	if observe == nil {
-		observe = func() func(error) { return func(error) {} }
-	}
 	common := &http.Request{Method: http.MethodGet, Header: header}
 	request := func(ctx context.Context, path, values string) *http.Request {
 		target := base
@@ -68,38 +80,46 @@ func NewClient(o Options) *Client {
 		req.URL = &target
 		return req
 	}
-	return &Client{
+	c := &Client{
 		request:   request,
-		key:       o.Key,
+		key:       NewMask([]Secret{o.Key}),
 		timeout:   o.Timeout,
 		transport: o.Transport,
-		observe:   observe,
+		observe:   func() func(error) { return func(error) {} },
+		known:     func() Mask { return Mask{} },
+		paused:    func() bool { return false },
 	}
+	if o.Observe != nil {
+		c.observe = o.Observe
+	}
+	if o.Mask != nil {
+		c.known = o.Mask
+	}
+	if o.Paused != nil {
+		c.paused = o.Paused
+	}
+	return c
 }
 
-// query is one call of the API.
+// query is one request to the API.
 type query struct {
-	path    string
-	values  string                  // after the question mark
-	missing error                   // what a 404 means
-	read    func(body []byte) error // of a 200; its error passes through, and the body is gone when it returns
-	// mayBeNone: a 404 by which the API says that there is none is a state, not a failure.
-	mayBeNone bool
+	path   string
+	values string             // after the question mark
+	asked  string             // the token or id that it is about
+	most   int                // bytes of a 200
+	none   error              // what the API's own 404 means; nil: a state, not a failure
+	read   func(answer) error // of a 200; its error passes through, and the answer is gone when it returns
 }
 
-// getter asks a query: get, or what sequence returns.
+// getter sends a query: get or further.
 type getter func(context.Context, query) error
 
-// sequence returns a get for calls that need several requests. Once the API has asked anybody to wait, it sends no
-// more: whether the first one may be sent is up to the caller, who does not see the others.
-func (c *Client) sequence() getter {
-	waits := c.waits.Load()
-	return func(ctx context.Context, q query) error {
-		if c.waits.Load() != waits {
-			return &Error{Reason: RateLimited, Detail: "no further request, as the API asked"}
-		}
-		return c.get(ctx, q)
+// further is get for the requests of a call after its first.
+func (c *Client) further(ctx context.Context, q query) error {
+	if c.paused() {
+		return &Error{Reason: RateLimited, Detail: "no further request, as the API asked"}
 	}
+	return c.get(ctx, q)
 }
 
 // get asks q. It uses the round tripper itself: an http.Client would follow redirects, sending the key to whatever
@@ -110,61 +130,73 @@ func (c *Client) get(ctx context.Context, q query) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 
-	resp, err := c.transport.RoundTrip(c.request(ctx, q.path, q.values))
-	if err != nil {
+	tries := tries{cancel: cancel}
+	resp, err := c.transport.RoundTrip(c.request(tries.trace(ctx), q.path, q.values))
+	switch {
+	case err != nil && tries.over.Load():
+		return &Error{Reason: Network, Detail: "the connection was closed instead of an answer, twice"}
+	case err != nil:
 		return transportError(ctx, err)
 	}
 	defer resp.Body.Close()
 
-	if resp.StatusCode != http.StatusOK {
-		// Error bodies are not even JSON (documented), so the status decides, but for one case. What little they hold
-		// is read so that the connection can serve again; a 101 has no body that would end.
-		var beginning []byte
-		if resp.StatusCode >= http.StatusOK {
-			beginning, _ = io.ReadAll(io.LimitReader(resp.Body, smallBody))
-			_, _ = io.CopyN(io.Discard, resp.Body, maxBody)
-		}
-		if resp.StatusCode == http.StatusNotFound {
-			if q.mayBeNone && saysNone(beginning) {
-				return nil
-			}
-			return q.missing
-		}
-		failed := statusError(resp, time.Now())
-		if failed.Wait > 0 {
-			c.waits.Add(1)
-		}
-		return failed
-	}
 	body, ok := c.buffers.Get().(*bytes.Buffer)
 	if !ok {
 		body = new(bytes.Buffer)
 	}
-	small, err := readAll(body, resp.Body)
-	if small {
-		defer c.buffers.Put(body)
-	}
-	switch {
-	case err != nil:
-		return transportError(ctx, err)
-	case body.Len() > maxBody:
-		return invalid("the answer is larger than 1 MiB")
+	defer c.buffers.Put(body)
+	switch resp.StatusCode {
+	case http.StatusOK:
+		if err := readAll(body, resp, q.most); err != nil {
+			return transportError(ctx, err)
+		}
+		if body.Len() > q.most {
+			return invalid("the answer is larger than " + strconv.Itoa(q.most>>10) + " KiB")
+		}
+		a, err := readAnswer(body.Bytes())
+		if err != nil {
+			return err
+		}
+		return q.read(a)
+	case http.StatusNotFound:
+		err := readAll(body, resp, maxError)
+		drain(resp)
+		if err != nil || body.Len() > maxError || !isOwn(body.Bytes(), q.asked) {
+			return errForeign
+		}
+		return q.none
 	default:
-		return q.read(body.Bytes())
+		drain(resp)
+		return statusError(resp, time.Now())
 	}
 }
 
-// readAll reads from into body, up to one byte more than maxBody. What is not small gets the greatest size at once: a
-// buffer that doubles would take four times as much.
-func readAll(body *bytes.Buffer, from io.Reader) (small bool, err error) {
-	body.Reset()
-	limited := &io.LimitedReader{R: from}
-	for _, limit := range []int{smallBody, maxBody + 1} {
-		limited.N = int64(limit - body.Len())
-		body.Grow(limit - body.Len() + bytes.MinRead)
-		if _, err = body.ReadFrom(limited); err != nil || limited.N > 0 {
-			return limit == smallBody, err
+// drain reads what is left of an error's body, if it is not too much, so that the connection can serve again. A 101 has
+// no body that would end.
+func drain(resp *http.Response) {
+	if resp.StatusCode >= http.StatusOK {
+		_, _ = io.CopyN(io.Discard, resp.Body, maxSession)
+	}
+}
+
+// readAll reads the body of resp into to, up to one byte more than most. The buffer grows by large steps: one that
+// doubles would take more in sum. gzip has been undone by net/http unless it has its old name.
+func readAll(to *bytes.Buffer, resp *http.Response, most int) error {
+	to.Reset()
+	from := &io.LimitedReader{R: resp.Body}
+	if strings.EqualFold(resp.Header.Get("Content-Encoding"), "x-gzip") {
+		unzipped, err := gzip.NewReader(resp.Body)
+		if err != nil {
+			return err
+		}
+		from.R = unzipped
+	}
+	for size := smallBody; ; size *= 8 {
+		size = min(size, most+1)
+		from.N = int64(size - to.Len())
+		to.Grow(size - to.Len() + bytes.MinRead)
+		if _, err := to.ReadFrom(from); err != nil || from.N > 0 || size > most {
+			return err
 		}
 	}
-	return false, nil
 }

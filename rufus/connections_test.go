@@ -105,7 +105,7 @@ func (p *path) cut() {
 }
 
 // overPath returns a path to an API over HTTP/1.1 or HTTP/2 and a transport for it.
-func overPath(t *testing.T, http2 bool, maxConns int, timeout time.Duration) (*path, *http.Transport) {
+func overPath(t *testing.T, http2 bool, maxConns int, timeout time.Duration) (*path, *rufus.Transport) {
 	t.Helper()
 	server, trust := secureAPI(t, http2, func(w http.ResponseWriter, r *http.Request) {
 		if want := map[bool]int{false: 1, true: 2}[http2]; r.ProtoMajor != want {
@@ -143,14 +143,14 @@ func TestSilentPath(t *testing.T) {
 	for name, test := range map[string]struct {
 		http2    bool
 		requests int
-		change   func(*http.Transport)
+		change   func(*rufus.Transport)
 		recovers bool
 	}{
 		"HTTP1":                   {false, 1, nil, true},
 		"HTTP1, many at once":     {false, 4, nil, true},
 		"HTTP2":                   {true, 1, nil, true},
 		"HTTP2, many at once":     {true, 20, nil, true},
-		"HTTP2 without its pings": {true, 1, func(t *http.Transport) { t.HTTP2 = nil }, false},
+		"HTTP2 without its pings": {true, 1, (*rufus.Transport).WithoutPings, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

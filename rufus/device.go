@@ -8,7 +8,7 @@ import (
 )
 
 // DeviceHealth is what the list of devices says about one of them. All of it is documented and none was tried live;
-// what is null or of another type than documented is absent.
+// what is null or of another type than documented is absent. Texts are safe to show: see Options.Mask.
 type DeviceHealth struct {
 	Model         string
 	Firmware      string
@@ -17,6 +17,8 @@ type DeviceHealth struct {
 	Charging      Option[bool]
 	LastTelemetry Option[time.Time]
 	LastLogin     Option[time.Time]
+	// Unreadable names the members that should be instants and are not, such as "last_login"; "": none.
+	Unreadable string
 }
 
 // DeviceList is the account's devices. A device that a complete list does not contain does not exist or is bound to
@@ -34,7 +36,7 @@ func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 
 func upper(id string) Secret { return NewSecret(strings.ToUpper(id)) }
 
-// A page of 1000 devices stays below maxBody at a kilobyte each. maxDevices bounds a server that never ends.
+// A page of 1000 devices stays below maxList at a kilobyte each. maxDevices bounds a server that never ends.
 const (
 	devicesPerPage = 1000
 	maxDevices     = 20_000
@@ -50,75 +52,81 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 	list := DeviceList{devices: make(map[Secret]DeviceHealth)}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	ask := c.sequence()
+	get := c.get
 	for page := 1; ; page++ {
 		known := len(list.devices)
-		var pages pagination
-		var err error
-		err = ask(ctx, query{
-			path:    "/devices",
-			values:  "page=" + strconv.Itoa(page) + "&limit=" + strconv.Itoa(devicesPerPage),
-			missing: &Error{Reason: NotFound, Detail: "the API has no list of devices"},
-			read: func(body []byte) error {
-				var records []deviceRecord
-				records, pages, err = decodeDevices(body)
-				for i := range records {
-					list.devices[upper(string(records[i].ID))] = c.health(&records[i])
-				}
+		var more Option[bool]
+		err := get(ctx, query{
+			path:   "/devices",
+			values: "page=" + strconv.Itoa(page) + "&limit=" + strconv.Itoa(devicesPerPage),
+			most:   maxList,
+			none:   errForeign,
+			read: func(a answer) (err error) {
+				more, err = c.addPage(&list, a)
 				return err
 			},
 		})
-		if err == nil && len(list.devices) > maxDevices {
-			err = invalid("the list of devices does not end")
-		}
 		if err != nil {
 			return DeviceList{}, err
 		}
-		more, said := pages.HasMore.Get()
-		if said && !more {
-			total, counted := pages.Total.Get()
-			_, nameless := list.devices[Secret{}]
-			list.Complete = !nameless && (!counted || float64(len(list.devices)) >= total)
-		}
-		if !more || len(list.devices) == known {
+		if goesOn, _ := more.Get(); !goesOn || len(list.devices) == known {
 			delete(list.devices, Secret{})
 			return list, nil
 		}
+		get = c.further
 	}
 }
 
-// decodeDevices reads a page of devices, of which an empty one must say that it is one.
-func decodeDevices(body []byte) ([]deviceRecord, pagination, error) {
-	records, pages, err := decode[deviceRecord](body)
-	if _, paged := pages.HasMore.Get(); err == nil && len(records) == 0 && !paged && !saysNone(body) {
-		err = invalid("the answer says nothing of devices")
+// addPage adds a page of devices to the list and returns whether more follow, as far as it says.
+func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err error) {
+	n, err := a.each(func(object raw) error {
+		if len(list.devices) > maxDevices {
+			return invalid("the list of devices does not end")
+		}
+		r := readDevice(object)
+		id := r.id.unquote()
+		if len(id) > maxID {
+			id = nil
+		}
+		list.devices[upper(string(id))] = c.health(&r, upper(string(id)))
+		return nil
+	})
+	var total Option[float64]
+	for name, value := range a.pagination.members() {
+		switch string(name) {
+		case "total":
+			total = value.number()
+		case "has_more":
+			more = value.bool()
+		}
 	}
-	return records, pages, err
+	goesOn, said := more.Get()
+	switch {
+	case err != nil:
+		return more, err
+	case n == 0 && !said && !a.saysNone():
+		return more, invalid("the answer says nothing of devices")
+	case said && !goesOn:
+		count, counted := total.Get()
+		_, nameless := list.devices[Secret{}]
+		list.Complete = !nameless && (!counted || float64(len(list.devices)) >= count)
+	}
+	return more, nil
 }
 
-// deviceRecord is a device as the API writes it.
-type deviceRecord struct {
-	ID        text         `json:"deviceid"`
-	Model     text         `json:"model"`
-	Firmware  text         `json:"firmware"`
-	Status    text         `json:"device_status"`
-	Battery   maybeNumber  `json:"battery_percentage"`
-	Charging  maybeBool    `json:"charging"`
-	Telemetry maybeInstant `json:"last_telemetry_at"`
-	Login     maybeInstant `json:"last_login"`
-}
-
-// health turns a record into a DeviceHealth, whose texts become labels: none carries the id or the key.
-func (c *Client) health(r *deviceRecord) DeviceHealth {
+// health turns a record into a DeviceHealth.
+func (c *Client) health(r *deviceRecord, id Secret) DeviceHealth {
+	var d dates
 	health := DeviceHealth{
-		Model:         c.redact(r.Model, r.ID),
-		Firmware:      c.redact(r.Firmware, r.ID),
-		Status:        c.redact(r.Status, r.ID),
-		Charging:      r.Charging.Option,
-		LastTelemetry: r.Telemetry.Option,
-		LastLogin:     r.Login.Option,
+		Model:         c.text(r.model, id, nil),
+		Firmware:      c.text(r.firmware, id, nil),
+		Status:        c.text(r.status, id, nil),
+		Charging:      r.charging.bool(),
+		LastTelemetry: d.read("last_telemetry_at", r.telemetry),
+		LastLogin:     d.read("last_login", r.login),
+		Unreadable:    d.unreadable,
 	}
-	if percent, ok := r.Battery.Get(); ok && percent >= 0 && percent <= 100 {
+	if percent, ok := r.battery.number().Get(); ok && percent >= 0 && percent <= 100 {
 		health.Battery = Some(percent / 100)
 	}
 	return health

@@ -25,9 +25,19 @@ var (
 
 	readsOlder = reads("alias", "MORNING", "creation_date", "2023-02-03T08:00:00Z", "duration", "", "active", "false",
 		"passings", "900", "first", "", "last", "")
-	readsOld = reads("duration", "", "active", "false", "first", "", "last", "")
-	none     = reads("alias", "", "creation_date", "", "duration", "", "active", "false", "passings", "", "first", "",
+	readsOld    = reads("duration", "", "active", "false", "first", "", "last", "")
+	readsListed = reads("duration", "", "first", "", "last", "")
+	none        = reads("alias", "", "creation_date", "", "duration", "", "active", "false", "passings", "", "first", "",
 		"last", "")
+)
+
+// ownNone is how the API says that there is no session of the device (documented), ownJSON the same in JSON. own is
+// the whole 404.
+const (
+	ownNone = `{description: "Sessions not found", deviceid: "` + device + `"}`
+	ownJSON = `{"description": "Sessions not found", "deviceid": "` + device + `"}`
+	own     = "404 " + ownNone
+	lambda  = `{"errorMessage": "Task timed out", "errorType": "Timeout"}`
 )
 
 // deviceAnswers are what GET /sessions/device/{id}/active and GET /sessions/device/{id} say, the latter "-" where it
@@ -52,40 +62,53 @@ var deviceAnswers = []struct {
 	{"alias that is the key", one("alias", `"`+key+`"`), "-", reads("alias", "<secret>")},
 	{"alias of the form of a token", one("alias", `"see `+other+`"`), "-", reads("alias", "see <secret>")},
 
-	{"idle, as documented", `404 {description: "Sessions not found", deviceid: "BODY"}`,
-		result("[" + older + "," + old + "]"), readsOld},
-	{"idle, in the other order", "404 ", result("[" + old + "," + older + "]"), readsOld},
+	{"idle, as documented", own, result("[" + older + "," + old + "]"), readsOld},
+	{"idle, in the other order", own, result("[" + old + "," + older + "]"), readsOld},
+	{"idle, by a bare 404", "404 ", result("[" + older + "," + old + "]"), readsOld},
 	{"idle, 200 with the description", `{"description": "Sessions not found", "deviceid": "` + device + `"}`,
 		result("[" + older + "]"), readsOlder},
 	{"idle, empty", result("[]"), result("[" + older + "]"), readsOlder},
 	{"idle, null", `{"body": null}`, enveloped(older), readsOlder},
 	{"idle, a closed session", one("active", "false", "passings", "5"), result("[" + old + "]"), readsOld},
-	{"idle, one old session lacks its count", "404 ", result("[" + listed("creation_date", `"2020-01-01T00:00:00Z"`,
+	{"idle, one old session lacks its count", own, result("[" + listed("creation_date", `"2020-01-01T00:00:00Z"`,
 		"active", "false", "passings", "null") + "," + old + "]"), readsOld},
-	{"idle, no dates: the first", "404 ", result("[" + listed("creation_date", "", "active", "false") + "," +
+	{"idle, no dates: the first", own, result("[" + listed("creation_date", "", "active", "false") + "," +
 		listed("creation_date", "", "active", "false", "passings", "7") + "]"),
 		reads("creation_date", "", "duration", "", "active", "false", "first", "", "last", "")},
-	{"START pressed between the two", "404 ", result("[" + old + "," +
+	{"idle, with the id of the device", own, result("[" + listed("active", "false", "deviceid", `"`+device+`"`) + "]"), readsOld},
+	{"START pressed between the two", own, result("[" + old + "," +
 		listed("alias", `"AGAIN"`, "creation_date", `"2023-02-03T18:00:00Z"`, "passings", "0") + "]"),
-		reads("alias", "AGAIN", "creation_date", "2023-02-03T18:00:00Z", "duration", "", "active", "false",
-			"passings", "0", "first", "", "last", "")},
-	{"unused", "404 ", "404 ", none},
+		reads("alias", "AGAIN", "creation_date", "2023-02-03T18:00:00Z", "duration", "", "first", "", "passings", "0",
+			"last", "")},
+	{"a bare 404 while one is active", "404 ", result("[" + older + "," + listed() + "]"), readsListed},
+	{"nothing said while one is active", result("[]"), result("[" + listed() + "]"), readsListed},
+	{"unused", own, own, none},
+	{"unused, by a bare 404 first", "404 ", own, none},
 	{"unused, empty", result("[]"), result("[]"), none},
-	{"unused, without a result", "404 ", `{"description": "Success"}`, none},
-	{"unused, in the envelope", `404 {"body": {"description": "Sessions not found"}}`, `{"body": {"result": null}}`, none},
-	{"unused, JSON of the documented kind", `404 {"description": "Sessions not found", "deviceid": "BODY"}`, "404 ", none},
-
-	{"unused, under other names", `404 {"message": "Sessions not found"}`, `404 {"error": {"deviceid": "BODY"}}`, none},
+	{"unused, empty, by a bare 404 first", "404 ", result("[]"), none},
+	{"unused, without a result", own, `{"description": "Success"}`, none},
+	{"unused, 200 with the description", own, `{"description": "Sessions not found", "deviceid": "` + device + `"}`, none},
+	{"unused, in the envelope", `404 {"body": ` + ownJSON + `}`, `{"body": {"result": null}}`, none},
 
 	// what no state must be made of: it comes from somebody else
-	{"404, a page", "404 \n<html>nginx</html>", "-", "not_found"},
-	{"404, a gateway's error", `404 {"message": "Not Found"}`, "-", "not_found"},
-	{"idle, then a page", "404 ", "404 <!DOCTYPE html>", "not_found"},
-	{"a function's error", `{"errorMessage": "Task timed out", "errorType": "Timeout"}`, "-", "invalid_response"},
-	{"an empty object", "{}", "-", "invalid_response"},
-	{"an envelope with something else", `{"body": {"x": 1}}`, "-", "invalid_response"},
-	{"another description", `{"description": "Internal error"}`, "-", "invalid_response"},
-	{"idle, then an empty object", "404 ", "{}", "invalid_response"},
+	{"404s that are bare", "404 ", "404 ", "not_found"},
+	{"a page, twice", "404 \n<html>nginx</html>", "404 \n<html>nginx</html>", "not_found"},
+	{"a gateway's error, twice", `404 {"message": "Not Found"}`, `404 {"message": "Not Found"}`, "not_found"},
+	{"idle, then a page", own, "404 <!DOCTYPE html>", "not_found"},
+	{"idle, then a bare 404", own, "404 ", "not_found"},
+	{"idle, then another device", own, strings.ReplaceAll(own, device, other), "not_found"},
+	{"idle, then another device's session", own, result("[" + listed("deviceid", `"`+other+`"`) + "]"), "invalid_response"},
+	{"another device's active session", one("deviceid", `"`+other+`"`), "-", "invalid_response"},
+	{"a page, then broken", "404 <html>", "502 ", "server_error"},
+	{"a page, then unreadable", "404 <html>", "[]", "invalid_response"},
+	{"a page, then half a session", "404 <html>", result("[" + listed("passings", "") + "]"), "invalid_response"},
+	{"a page, then names in capitals", "404 <html>", `{"Result": [], "Description": "Success"}`, "invalid_response"},
+	{"a function's error, twice", lambda, lambda, "invalid_response"},
+	{"an empty object, twice", "{}", "{}", "invalid_response"},
+	{"an empty envelope, twice", `{"body": null}`, `{"body": null}`, "invalid_response"},
+	{"an envelope with something else, twice", `{"body": {"x": 1}}`, `{"body": {"x": 1}}`, "invalid_response"},
+	{"another description, twice", `{"description": "Internal error"}`, `{"description": "Internal error"}`, "invalid_response"},
+	{"idle, then an empty object", own, "{}", "invalid_response"},
 
 	{"wrong key", "403 ", "-", "unauthorized"},
 	{"too fast", "429 ", "-", "rate_limited"},
@@ -95,10 +118,11 @@ var deviceAnswers = []struct {
 	{"active, without a count", one("passings", ""), "-", "invalid_response"},
 	{"active, with a wrong one", one("passings", "-1"), "-", "invalid_response"},
 	{"active, which is no boolean", one("active", "1"), "-", "invalid_response"},
-	{"idle, then a wrong key", "404 ", "401 ", "unauthorized"},
-	{"idle, then broken", "404 ", "502 ", "server_error"},
-	{"idle, then unreadable", "404 ", "[]", "invalid_response"},
-	{"idle, the newest without a count", "404 ", result("[" + older + "," + listed("active", "false", "passings", "") +
+	{"idle, then a wrong key", own, "401 ", "unauthorized"},
+	{"idle, then broken", own, "502 ", "server_error"},
+	{"idle, then unreadable", own, "[]", "invalid_response"},
+	{"idle, the newest neither active nor closed", own, result("[" + listed("active", "") + "," + older + "]"), "invalid_response"},
+	{"idle, the newest without a count", own, result("[" + older + "," + listed("active", "false", "passings", "") +
 		"]"), "invalid_response"},
 }
 
@@ -135,6 +159,106 @@ func TestDeviceSession(t *testing.T) {
 				t.Errorf("got  %s (%v)\nwant %s", got, err, answer.want)
 			}
 		})
+	}
+}
+
+// notFounds are bodies of a 404, and whether the API said that it knows no session.
+var notFounds = []struct {
+	name, body string
+	own        bool
+}{
+	{"as documented", ownNone, true},
+	{"as documented for a session", `{description: "Session not found", deviceid: "` + device + `"}`, true},
+	{"the other way round", `{deviceid: "` + device + `", description: "Sessions not found"}`, true},
+	{"in lower case", strings.ToLower(`{"deviceid": "`+device+`", `) + `"description": "Sessions not found"}`, true},
+	{"a shortened id", `{description: "Sessions not found", deviceid: "1C3A…"}`, true},
+	{"without blanks", `{description:"Sessions not found",deviceid:"` + device + `"}`, true},
+	{"on lines", "\n{\n  description: \"Sessions not found\",\n  deviceid : \"" + device + "\"\n}\n", true},
+	{"JSON", ownJSON, true},
+	{"JSON and more", strings.Replace(ownJSON, "{", `{"statusCode": 404, `, 1), true},
+	{"half of the names in quotes", `{"description": "Sessions not found", deviceid: "` + device + `"}`, true},
+	{"in the envelope", `{body: ` + ownNone + `}`, true},
+	{"in the envelope, JSON", `{"body": ` + ownJSON + `}`, true},
+	{"behind a byte order mark", "\uFEFF" + ownJSON, true},
+	{"of almost 8 KiB", ownNone + strings.Repeat(" ", 8<<10-100-len(ownNone)), true},
+
+	{"nothing", "", false},
+	{"Go", "404 page not found\n", false},
+	{"Kubernetes", "default backend - 404", false},
+	{"text", "Not Found", false},
+	{"Envoy", "no healthy upstream", false},
+	{"Express", "Cannot GET /v0/sessions/device/" + device + "/active", false},
+	{"the words alone", "Sessions not found", false},
+	{"the words as a string", `"Sessions not found"`, false},
+	{"the words without an id", `{"description": "Sessions not found"}`, false},
+	{"the words with an empty id", `{"description": "Sessions not found", "deviceid": ""}`, false},
+	{"the words with a number for an id", `{"description": "Sessions not found", "deviceid": 5}`, false},
+	{"the words under another name", `{"message": "Sessions not found", "deviceid": "` + device + `"}`, false},
+	{"the words within others", `{"description": "Sessions not found here", "deviceid": "` + device + `"}`, false},
+	{"names in capitals", `{"Description": "Sessions not found", "DeviceID": "` + device + `"}`, false},
+	{"about another device", strings.ReplaceAll(ownNone, device, other), false},
+	{"the id alone", `{"deviceid": "` + device + `"}`, false},
+	{"other words", `{"description": "Device not found", "deviceid": "` + device + `"}`, false},
+	{"a page", "<!DOCTYPE html><title>404</title>", false},
+	{"a page with the words", "<p>" + ownNone + "</p>", false},
+	{"a page behind a byte order mark", "\uFEFF<html>" + ownJSON, false},
+	{"text before", "Error: " + ownNone, false},
+	{"text behind", ownNone + " (nginx)", false},
+	{"twice", ownJSON + ownJSON, false},
+	{"in an array", "[" + ownJSON + "]", false},
+	{"in an envelope of an envelope", `{"body": {"body": ` + ownJSON + `}}`, false},
+	{"in an envelope that is text", `{"body": "` + strings.ReplaceAll(ownJSON, `"`, `\"`) + `"}`, false},
+	{"cut", ownJSON[:len(ownJSON)-1], false},
+	{"cut, without quotes", ownNone[:len(ownNone)-2], false},
+	{"gzip that is not called so", zip(ownJSON), false},
+	{"UTF-16", utf16le(ownJSON), false},
+	{"with a session", strings.Replace(ownJSON, "{", `{"result": [`+session()+`], `, 1), false},
+	{"over 8 KiB", ownNone + strings.Repeat(" ", 8<<10-len(ownNone)+1), false},
+	{"far over 8 KiB", strings.Replace(ownJSON, "{", `{"x": "`+strings.Repeat("x", 1<<20)+`", `, 1), false},
+}
+
+// A 404 makes a state only where it has the API's own words.
+func TestForeignNotFound(t *testing.T) {
+	now := ""
+	lists := 0
+	c := client(t, api(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v0/sessions/device/"+device {
+			lists++
+		}
+		answerWith(w, "404 "+now)
+	}), patience)
+	for _, test := range notFounds {
+		t.Run(test.name, func(t *testing.T) {
+			now, lists = test.body, 0
+			want := "not_found"
+			if test.own {
+				want = none
+			}
+			s, err := c.DeviceSession(t.Context(), rufus.NewSecret(device))
+			if got := outcome(t, s, err); got != want || lists != 1 {
+				t.Errorf("got %s (%v) after %d lists, want %s", got, err, lists, want)
+			}
+			// The same words about a session: never found, but it is told when they are somebody else's.
+			now = strings.NewReplacer("deviceid", "token_session", device, token, strings.ToLower(device), token).Replace(test.body)
+			_, err = ask(t, c)
+			if reason(t, err) != rufus.NotFound || strings.Contains(err.Error(), "api.url") == test.own {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// What is compressed as it says is read as it was meant.
+func TestNotFoundInGzip(t *testing.T) {
+	for _, encoding := range []string{"gzip", "x-gzip"} {
+		c := client(t, api(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", encoding)
+			answerWith(w, "404 "+zip(ownNone))
+		}), patience)
+		s, err := c.DeviceSession(t.Context(), rufus.NewSecret(device))
+		if got := outcome(t, s, err); got != none {
+			t.Errorf("%s: got %s (%v)", encoding, got, err)
+		}
 	}
 }
 
@@ -200,8 +324,12 @@ func tells(h rufus.DeviceHealth) string {
 		}
 		return at.UTC().Format(time.RFC3339Nano)
 	}
-	return told("model", h.Model, "firmware", h.Firmware, "device_status", h.Status, "battery_percentage", battery,
-		"charging", charging, "last_telemetry_at", instant(h.LastTelemetry), "last_login", instant(h.LastLogin))
+	var changes []string
+	if h.Unreadable != "" {
+		changes = []string{"unreadable", h.Unreadable}
+	}
+	return told(append(changes, "model", h.Model, "firmware", h.Firmware, "device_status", h.Status, "battery_percentage", battery,
+		"charging", charging, "last_telemetry_at", instant(h.LastTelemetry), "last_login", instant(h.LastLogin))...)
 }
 
 func TestDeviceHealth(t *testing.T) {
@@ -217,8 +345,8 @@ func TestDeviceHealth(t *testing.T) {
 		{"extra members", health("serial_number", `"BODY"`, "gps", `{"lat": [1]}`), told()},
 		{"nothing but the id", `{"deviceid": "` + device + `"}`, unknown},
 		{"null", every("null"), unknown},
-		{"objects", every("{}"), unknown},
-		{"arrays", every("[1]"), unknown},
+		{"objects", every("{}"), "unreadable=last_telemetry_at last_login"},
+		{"arrays", every("[1]"), "unreadable=last_telemetry_at last_login"},
 		{"battery 0", health("battery_percentage", "0"), told("battery_percentage", "0")},
 		{"battery 100", health("battery_percentage", "100"), told("battery_percentage", "1")},
 		{"battery 99.5", health("battery_percentage", "99.5"), told("battery_percentage", "0.995")},
@@ -232,7 +360,13 @@ func TestDeviceHealth(t *testing.T) {
 		{"charging a number", health("charging", "1"), told("charging", "")},
 		{"charging a string", health("charging", `"true"`), told("charging", "")},
 		{"never logged in", health("last_login", `"0001-01-01T00:00:00Z"`), told("last_login", "")},
-		{"telemetry without zone", health("last_telemetry_at", `"2023-02-03T16:08:18"`), told("last_telemetry_at", "")},
+		{"telemetry without zone", health("last_telemetry_at", `"2023-02-03T16:08:18"`),
+			told("last_telemetry_at", "", "unreadable", "last_telemetry_at")},
+		{"login with a blank", health("last_login", `"2023-02-03 16:00:00+01"`), told()},
+		{"model with an escape sequence", health("model", `"\u001b[2J"`), told("model", "\uFFFD[2J")},
+		{"model of a million characters", health("model", `"`+strings.Repeat("x", 1_000_000)+`"`),
+			told("model", strings.Repeat("x", 200))},
+		{"names in capitals", health("Battery_Percentage", "5", "MODEL", "null", "DeviceID", `"`+other+`"`), told()},
 		{"model that is the id", health("model", `"x`+strings.ToLower(device)+`"`), told("model", "x<secret>")},
 		{"firmware that is the key", health("firmware", `"`+key+`"`), told("firmware", "<secret>")},
 		{"status that is the id", health("device_status", `"`+device+`"`), told("device_status", "<secret>")},
@@ -292,6 +426,9 @@ func TestDeviceList(t *testing.T) {
 		{"a device twice", []string{page(`{"total": 2, "has_more": false}`, "d1", "D1")}, "d1", 1},
 		{"a device without an id", []string{`{"result": [{"deviceid": "d1"}, {"a": 1}], "pagination": ` + last + `}`},
 			"d1", 1},
+		{"an id without end", []string{`{"result": [{"deviceid": "` + strings.Repeat("d", 129) + `"}], "pagination": ` + last + `}`},
+			"", 1},
+		{"pagination in capitals", []string{`{"result": [{"deviceid": "d1"}], "Pagination": ` + last + `}`}, "d1", 1},
 		{"an id that is a number", []string{`{"result": [{"deviceid": 1}], "pagination": ` + last + `}`}, "", 1},
 		{"a count that is a string", []string{page(`{"total": "9", "has_more": false}`, "d1")}, "d1 all", 1},
 		{"the same page for ever", []string{page(more, "d1", "d2")}, "d1 d2", 2},
@@ -365,28 +502,54 @@ func TestDeviceListWithoutEnd(t *testing.T) {
 	}
 }
 
-// Once the API has asked anybody to wait, what needs several requests sends no further one.
-func TestNoFurtherRequestAfterAWait(t *testing.T) {
+// While the API wants no requests, a call that needs several sends no further one.
+func TestNoFurtherRequestWhilePaused(t *testing.T) {
 	var paths []string
-	var c *rufus.Client
-	c = client(t, api(t, func(w http.ResponseWriter, r *http.Request) {
+	paused := false
+	o := options(t, api(t, func(w http.ResponseWriter, r *http.Request) {
 		paths = append(paths, r.URL.Path)
-		if r.URL.Path == "/v0/sessions/"+token {
-			w.WriteHeader(http.StatusTooManyRequests)
-			return
-		}
-		if _, err := ask(t, c); reason(t, err) != rufus.RateLimited { // while this one is on its way
-			t.Errorf("got %v", err)
-		}
-		_, _ = io.WriteString(w, `{"result": [{"deviceid": "d1", "active": false, "passings": 1}], "pagination": {"has_more": true}}`)
-	}), patience)
+		paused = true // by the answer to somebody else
+		_, _ = io.WriteString(w, `{"result": [{"active": false, "passings": 1}], "pagination": {"has_more": true}}`)
+	}), patience, transport(t, rufus.TransportOptions{MaxConns: 1, Timeout: patience}))
+	o.Paused = func() bool { return paused }
+	c := rufus.NewClient(o)
 	if _, err := c.DeviceSession(t.Context(), rufus.NewSecret(device)); rufus.ReasonOf(err) != rufus.RateLimited {
 		t.Errorf("got %v", err)
 	}
 	if _, err := c.Devices(t.Context()); rufus.ReasonOf(err) != rufus.RateLimited {
 		t.Errorf("got %v", err)
 	}
-	if len(paths) != 4 {
+	if len(paths) != 2 {
 		t.Errorf("asked for %q", paths)
+	}
+}
+
+// Texts are masked by what is configured when they come.
+func TestMaskOption(t *testing.T) {
+	const configured = "CONFIGURED-16-CH"
+	body := one("alias", `"see configured-16-ch"`)
+	var secrets []rufus.Secret
+	o := options(t, api(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v0/devices" {
+			body = result("[" + health("model", `"`+configured+`"`) + "]")
+		}
+		_, _ = io.WriteString(w, body)
+	}), patience, transport(t, rufus.TransportOptions{MaxConns: 1, Timeout: patience}))
+	o.Mask = func() rufus.Mask { return rufus.NewMask(secrets) }
+	c := rufus.NewClient(o)
+	for range 2 {
+		s, err := ask(t, c)
+		want := reads("alias", "see configured-16-ch")
+		if secrets != nil {
+			want = reads("alias", "see <secret>")
+		}
+		if got := outcome(t, s, err); got != want {
+			t.Errorf("got %s (%v), want %s", got, err, want)
+		}
+		secrets = []rufus.Secret{rufus.NewSecret(configured)}
+	}
+	list, err := c.Devices(t.Context())
+	if h, _ := list.Health(rufus.NewSecret(device)); h.Model != "<secret>" {
+		t.Errorf("got %+v, %v", h, err)
 	}
 }

@@ -23,7 +23,7 @@ type Reason string
 const (
 	Unauthorized     Reason = "unauthorized"      // 401 and 403: the key is wrong, or of the wrong type
 	NotFound         Reason = "not_found"         // 404, and 200 without a result
-	RateLimited      Reason = "rate_limited"      // 429, 503 with Retry-After, and while backing off
+	RateLimited      Reason = "rate_limited"      // 429, 503 and 403 with Retry-After, and while backing off
 	ServerError      Reason = "server_error"      // every other 5xx
 	UnexpectedStatus Reason = "unexpected_status" // 400, 3xx and every other status
 	Timeout          Reason = "timeout"           // a time limit of ours
@@ -66,7 +66,7 @@ func ReasonOf(err error) Reason {
 const (
 	waitUnsaid     = 30 * time.Second // a 429 that does not say
 	waitAtLeast    = time.Second
-	waitAtMost429  = 5 * time.Minute
+	waitAtMost429  = 5 * time.Minute // and for a 403
 	waitAtMost503  = time.Minute
 	detailTimedOut = "no answer within the time limit"
 )
@@ -76,13 +76,15 @@ func statusError(resp *http.Response, now time.Time) *Error {
 	said, ok := retryAfter(resp.Header, now)
 	status := "status " + strconv.Itoa(resp.StatusCode)
 	switch code := resp.StatusCode; {
-	case code == http.StatusUnauthorized, code == http.StatusForbidden:
-		return &Error{Reason: Unauthorized, Detail: status}
 	case code == http.StatusTooManyRequests:
 		if !ok {
 			said = waitUnsaid
 		}
 		return &Error{Reason: RateLimited, Detail: status, Wait: min(said, waitAtMost429)}
+	case code == http.StatusForbidden && ok: // gateways that limit by address answer so (inferred); a wrong key has no date
+		return &Error{Reason: RateLimited, Detail: status + " with Retry-After", Wait: min(said, waitAtMost429)}
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		return &Error{Reason: Unauthorized, Detail: status}
 	case code == http.StatusServiceUnavailable && ok:
 		return &Error{Reason: RateLimited, Detail: status + " with Retry-After", Wait: min(said, waitAtMost503)}
 	case code >= 500 && code <= 599:

@@ -18,6 +18,7 @@ func ExampleClient() {
 			w.WriteHeader(http.StatusForbidden)
 		case r.URL.Path != "/v0/sessions/FINISH0123456789":
 			w.WriteHeader(http.StatusNotFound)
+			_, _ = fmt.Fprint(w, `{description: "Session not found", token_session: "YESTERDAY0123456"}`)
 		default:
 			_, _ = fmt.Fprint(w, `{"description": "Success", "result": [{
 				"token_session": "FINISH0123456789", "alias": "FINISH-10K", "active": true, "passings": 31,
@@ -31,7 +32,7 @@ func ExampleClient() {
 	}
 
 	transport := rufus.NewTransport(rufus.TransportOptions{MaxConns: 32, Timeout: 5 * time.Second})
-	defer transport.CloseIdleConnections()
+	defer transport.Close()
 	client := rufus.NewClient(rufus.Options{
 		URL:       base,
 		Key:       rufus.NewSecret("ror-0123456789abcdef0123"),

@@ -37,6 +37,14 @@ var wire = []struct {
 	{"early hints first", "HTTP/1.1 103 Early Hints\r\nLink: BODY\r\n\r\n" + head() + one(), reads()},
 	{"chunked", head("Transfer-Encoding: chunked") + "4\r\n{\"bo\r\n9\r\ndy\":null}\r\n0\r\n\r\n", "not_found"},
 	{"gzip", head("Content-Encoding: gzip") + zip(one()), reads()},
+	{"gzip in capitals", head("Content-Encoding: GZIP") + zip(one()), reads()},
+	{"gzip by its old name", head("Content-Encoding: x-gzip") + zip(one()), reads()},
+	{"gzip by its old name in capitals", head("Content-Encoding: X-GZip") + zip(one()), reads()},
+	{"gzip without a name", head() + zip(one()), "invalid_response"},
+	{"gzip in gzip", head("Content-Encoding: gzip") + zip(zip(one())), "invalid_response"},
+	{"gzip by its old name that is none", head("Content-Encoding: x-gzip") + one(), "invalid_response"},
+	{"gzip by its old name, cut", head("Content-Encoding: x-gzip") + zip(one())[:50], "network"},
+	{"gzip by its old name, a bomb", head("Content-Encoding: x-gzip") + zip(strings.Repeat(" ", 1<<20)), "invalid_response"},
 
 	{"nothing", "", "network"},
 	{"cut in the status line", "HTTP/1.1 20", "network"},
@@ -177,27 +185,25 @@ func TestProtocolSwitchStaysOpen(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
-	refused := func(t *testing.T) (string, rufus.TransportOptions, func(*http.Transport)) {
+	refused := func(t *testing.T) (string, rufus.TransportOptions) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = listener.Close()
-		return "http://" + listener.Addr().String(), rufus.TransportOptions{}, nil
+		return "http://" + listener.Addr().String(), rufus.TransportOptions{}
 	}
-	dials := func(failure error) func(*testing.T) (string, rufus.TransportOptions, func(*http.Transport)) {
-		return func(*testing.T) (string, rufus.TransportOptions, func(*http.Transport)) {
-			return "http://api.invalid", rufus.TransportOptions{}, func(transport *http.Transport) {
-				transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
-					return nil, &net.OpError{Op: "dial", Net: "tcp", Err: failure}
-				}
-			}
+	dials := func(failure error) func(*testing.T) (string, rufus.TransportOptions) {
+		return func(*testing.T) (string, rufus.TransportOptions) {
+			return "http://api.invalid", rufus.TransportOptions{Dial: func(context.Context, string, string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: failure}
+			}}
 		}
 	}
 	secure := func(
 		trusts bool, server func(*httptest.Server), client func(*tls.Config),
-	) func(*testing.T) (string, rufus.TransportOptions, func(*http.Transport)) {
-		return func(t *testing.T) (string, rufus.TransportOptions, func(*http.Transport)) {
+	) func(*testing.T) (string, rufus.TransportOptions) {
+		return func(t *testing.T) (string, rufus.TransportOptions) {
 			if server == nil {
 				server = func(*httptest.Server) {}
 			}
@@ -208,23 +214,23 @@ func TestUnreachable(t *testing.T) {
 			if client != nil {
 				client(trust)
 			}
-			return api.URL, rufus.TransportOptions{TLS: trust}, nil
+			return api.URL, rufus.TransportOptions{TLS: trust}
 		}
 	}
 	for _, fault := range []struct {
 		name   string
-		start  func(*testing.T) (string, rufus.TransportOptions, func(*http.Transport))
+		start  func(*testing.T) (string, rufus.TransportOptions)
 		want   rufus.Reason
 		detail string
 	}{
 		{"refused", refused, "network", "connection refused"},
-		{"reset", func(t *testing.T) (string, rufus.TransportOptions, func(*http.Transport)) {
+		{"reset", func(t *testing.T) (string, rufus.TransportOptions) {
 			return rawAPI(t, func(conn net.Conn, r *bufio.Reader) {
 				_, _ = http.ReadRequest(r)
 				if tcp, ok := conn.(*net.TCPConn); ok {
 					_ = tcp.SetLinger(0)
 				}
-			}), rufus.TransportOptions{}, nil
+			}), rufus.TransportOptions{}
 		}, "network", "connection reset by peer"},
 		{"no such host", dials(&net.DNSError{Err: "no such host", Name: "api.invalid", IsNotFound: true}),
 			"network", "the API's host name cannot be resolved"},
@@ -244,25 +250,21 @@ func TestUnreachable(t *testing.T) {
 		{"TLS too old", secure(true, func(s *httptest.Server) {
 			s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 		}, nil), "network", "the API broke off with tls: protocol version not supported"},
-		{"no TLS where it should be", func(t *testing.T) (string, rufus.TransportOptions, func(*http.Transport)) {
-			return strings.Replace(api(t, says(http.StatusOK, one())), "http:", "https:", 1), rufus.TransportOptions{}, nil
+		{"no TLS where it should be", func(t *testing.T) (string, rufus.TransportOptions) {
+			return strings.Replace(api(t, says(http.StatusOK, one())), "http:", "https:", 1), rufus.TransportOptions{}
 		}, "network", "the API does not speak TLS on this port"},
-		{"TLS where it should not be", func(t *testing.T) (string, rufus.TransportOptions, func(*http.Transport)) {
+		{"TLS where it should not be", func(t *testing.T) (string, rufus.TransportOptions) {
 			server, _ := secureAPI(t, false, says(http.StatusOK, one()))
-			return strings.Replace(server.URL, "https:", "http:", 1), rufus.TransportOptions{}, nil
+			return strings.Replace(server.URL, "https:", "http:", 1), rufus.TransportOptions{}
 		}, "unexpected_status", "status 400"},
-		{"scheme unknown", func(*testing.T) (string, rufus.TransportOptions, func(*http.Transport)) {
-			return "gopher://api.invalid", rufus.TransportOptions{}, nil
+		{"scheme unknown", func(*testing.T) (string, rufus.TransportOptions) {
+			return "gopher://api.invalid", rufus.TransportOptions{}
 		}, "network", "the connection broke or the answer is not HTTP"},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
-			base, o, change := fault.start(t)
+			base, o := fault.start(t)
 			o.MaxConns, o.Timeout = 2, patience
-			over := transport(t, o)
-			if change != nil {
-				change(over)
-			}
-			_, err := ask(t, clientOver(t, base, patience, over))
+			_, err := ask(t, clientOver(t, base, patience, transport(t, o)))
 			var e *rufus.Error
 			if reason(t, err); !errors.As(err, &e) || e.Reason != fault.want || e.Detail != fault.detail {
 				t.Errorf("got  %v\nwant %s: %s", err, fault.want, fault.detail)
@@ -332,17 +334,36 @@ func TestEndlessAnswers(t *testing.T) {
 	}
 }
 
-// An answer of exactly the greatest size is read, one byte more is not.
+// An answer of exactly the greatest size is read, one byte more is not: 64 KiB about a session, 1 MiB for a list.
 func TestGreatestAnswer(t *testing.T) {
-	answer := one()
+	filled := func(answer string, size int) string { return answer + strings.Repeat(" ", size-len(answer)) }
+	own := `404 {description: "Sessions not found", deviceid: "` + device + `"}`
 	for _, test := range []struct {
-		size int
-		want string
-	}{{1 << 20, reads()}, {1<<20 + 1, "invalid_response"}} {
-		c := client(t, api(t, says(http.StatusOK, answer+strings.Repeat(" ", test.size-len(answer)))), patience)
-		s, err := ask(t, c)
+		session, active, list string
+		want                  string
+	}{
+		{session: filled(one(), 64<<10), want: reads()},
+		{session: filled(one(), 64<<10+1), want: "invalid_response"},
+		{active: filled(one(), 64<<10), want: reads()},
+		{active: filled(one(), 64<<10+1), want: "invalid_response"},
+		{active: own, list: filled(one(), 1<<20), want: reads()},
+		{active: own, list: filled(one(), 1<<20+1), want: "invalid_response"},
+	} {
+		c := client(t, api(t, func(w http.ResponseWriter, r *http.Request) {
+			answerWith(w, map[string]string{
+				sessionPath: test.session,
+				"/v0/sessions/device/" + device + "/active": test.active,
+				"/v0/sessions/device/" + device:             test.list,
+			}[r.URL.Path])
+		}), patience)
+		target := rufus.Target{ID: rufus.NewSecret(token)}
+		if test.session == "" {
+			target = rufus.Target{Follows: rufus.Device, ID: rufus.NewSecret(device)}
+		}
+		s, err := c.State(t.Context(), target)
 		if got := outcome(t, s, err); got != test.want {
-			t.Errorf("%d bytes: got %s (%v), want %s", test.size, got, err, test.want)
+			t.Errorf("%d, %d and %d bytes: got %s (%v), want %s", len(test.session), len(test.active), len(test.list),
+				got, err, test.want)
 		}
 	}
 }

@@ -1,12 +1,15 @@
 package rufus_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"rufus_exporter/rufus"
@@ -18,9 +21,11 @@ var texts = []string{
 	"invalid_response: the answer is not a JSON object",
 	"invalid_response: the answer is not the JSON that is documented",
 	"invalid_response: the answer is about another session",
+	"invalid_response: the answer is about another device",
 	"invalid_response: the answer says nothing of sessions",
 	"invalid_response: the answer says nothing of devices",
-	"invalid_response: the answer is larger than 1 MiB",
+	"invalid_response: the answer is larger than 64 KiB",
+	"invalid_response: the answer is larger than 1024 KiB",
 	"invalid_response: active is missing or not a boolean",
 	"invalid_response: passings is missing or not a count",
 }
@@ -36,8 +41,11 @@ func checkFailure(t *testing.T, err error) {
 // checkText checks what becomes a label.
 func checkText(t *testing.T, text string) {
 	t.Helper()
-	if !utf8.ValidString(text) {
-		t.Errorf("%q is not UTF-8", text)
+	if !utf8.ValidString(text) || utf8.RuneCountInString(text) > 200 {
+		t.Errorf("%q is not UTF-8 of at most 200 characters", text)
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("%q cannot be printed", text)
 	}
 	for _, secret := range []string{key, token, device} {
 		if strings.Contains(strings.ToUpper(text), strings.ToUpper(secret)) {
@@ -141,6 +149,39 @@ func FuzzRetryAfter(f *testing.F) {
 				t.Errorf("status %d with Retry-After %q: got %v", status, retryAfter, err)
 			case errors.As(err, &e) && (e.Wait < time.Second || e.Wait > most):
 				t.Errorf("status %d with Retry-After %q: got a wait of %v", status, retryAfter, e.Wait)
+			}
+		}
+	})
+}
+
+// JSON is taken apart as encoding/json does it, except that names are exact.
+func FuzzJSON(f *testing.F) {
+	for _, answer := range answers {
+		if len(answer.body) < 10_000 {
+			f.Add([]byte(answer.body))
+		}
+	}
+	for _, answer := range notFounds {
+		f.Add([]byte(answer.body[:min(len(answer.body), 1000)]))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var want map[string]json.RawMessage
+		err := json.Unmarshal(bytes.TrimPrefix(body, []byte("\uFEFF")), &want)
+		got := rufus.Members(body)
+		if (err == nil && want != nil) != (got != nil) {
+			t.Fatalf("got %q, want %q (%v)", got, want, err)
+		}
+		for _, name := range []string{"body", "result", "description", "deviceid", "active", "passings", "a", ""} {
+			value, known := want[name]
+			if known != (got[name] != nil) || known && got[name][0] != string(value) {
+				t.Errorf("%q is %q, want %q", name, got[name], value)
+			}
+			var elements []json.RawMessage
+			if json.Unmarshal(value, &elements) != nil {
+				continue
+			}
+			if !slices.EqualFunc(got[name+"[]"], elements, func(a string, b json.RawMessage) bool { return a == string(b) }) {
+				t.Errorf("%q has %q, want %q", name, got[name+"[]"], elements)
 			}
 		}
 	})

@@ -55,10 +55,10 @@ func client(t testing.TB, base string, timeout time.Duration) *rufus.Client {
 }
 
 // transport returns a transport that is closed with the test.
-func transport(t testing.TB, o rufus.TransportOptions) *http.Transport {
+func transport(t testing.TB, o rufus.TransportOptions) *rufus.Transport {
 	t.Helper()
 	made := rufus.NewTransport(o)
-	t.Cleanup(made.CloseIdleConnections)
+	t.Cleanup(made.Close)
 	return made
 }
 
@@ -105,9 +105,14 @@ func secureAPI(t testing.TB, http2 bool, handler http.HandlerFunc, change ...fun
 	}
 	server.StartTLS()
 	t.Cleanup(server.Close)
+	return server, trusting(server)
+}
+
+// trusting returns the settings that trust a server.
+func trusting(server *httptest.Server) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
-	return server, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 }
 
 // says returns a handler that gives every request the same answer.
@@ -269,7 +274,11 @@ func outcome(t testing.TB, s rufus.Session, err error) string {
 	if n, ok := s.Passings.Get(); ok {
 		passings = fmt.Sprint(n)
 	}
-	return reads(
+	changes := []string{}
+	if s.Unreadable != "" {
+		changes = []string{"unreadable", s.Unreadable}
+	}
+	return reads(append(changes,
 		"alias", s.Alias,
 		"creation_date", instant(s.Created),
 		"duration", instant(s.Duration),
@@ -277,7 +286,7 @@ func outcome(t testing.TB, s rufus.Session, err error) string {
 		"passings", passings,
 		"first", instant(s.First),
 		"last", instant(s.Last),
-	)
+	)...)
 }
 
 // reason returns err's reason, after checking that err is an *Error with a known one and that neither it nor

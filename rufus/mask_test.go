@@ -1,6 +1,8 @@
 package rufus_test
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -30,5 +32,32 @@ func TestMask(t *testing.T) {
 	}
 	if text := "AAAABBBBCCCCDDDD"; (rufus.Mask{}).Contains(text) || rufus.NewMask(nil).Contains(text) {
 		t.Error("an empty mask finds something")
+	}
+}
+
+// An empty secret, as an API key that is not set, is in no text.
+func TestMaskOfEmptySecrets(t *testing.T) {
+	for _, secrets := range [][]rufus.Secret{{{}}, {{}, rufus.NewSecret("AAAABBBBCCCCDDDD")}} {
+		mask := rufus.NewMask(secrets)
+		if got := mask.Hide("START-5K"); got != "START-5K" || mask.Contains("START-5K") {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+// How long masking takes does not depend on how many secrets there are, not even when they begin alike.
+func BenchmarkMask(b *testing.B) {
+	for _, n := range []int{1, 10_000} {
+		secrets := make([]rufus.Secret, n)
+		for i := range secrets {
+			secrets[i] = rufus.NewSecret(fmt.Sprintf("%064X", i*7919)[:16+i%48] + strconv.Itoa(i))
+		}
+		mask := rufus.NewMask(secrets)
+		text := strings.Repeat("0A1B2C3D", 25)
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			for b.Loop() {
+				mask.Hide(text)
+			}
+		})
 	}
 }

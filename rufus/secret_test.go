@@ -63,8 +63,8 @@ func hidden(t *testing.T) map[string]any {
 		"any":    []any{s, &s},
 		"target": target, "targets": []rufus.Target{target}, "holder": h, "holder's address": &h, "holders": []holder{h},
 		"client": c, "in a struct": struct{ client *rufus.Client }{c}, "options": o, "devices": devices,
-		"devices' address": &devices,
-		"error":            fmt.Errorf("no %w, no %v", errors.New(s.String()), s),
+		"devices' address": &devices, "mask": rufus.NewMask([]rufus.Secret{s, rufus.NewSecret(key)}),
+		"error": fmt.Errorf("no %w, no %v", errors.New(s.String()), s),
 	}
 }
 

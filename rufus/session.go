@@ -1,23 +1,26 @@
 package rufus
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"math"
-	"regexp"
-	"strings"
 	"time"
 )
 
-// Session is what a target's answer says about its session. All instants are of the API (documented as
-// RFC 3339); what it left out, or gave in a form that would have to be guessed at, is absent.
+// Session is what a target's answer says about its session. All instants are of the API (documented as RFC 3339); what
+// it left out, or gave in a form that would have to be guessed at, is absent.
 type Session struct {
-	Alias    string            // free text, may be empty or repeat between sessions (documented)
+	// Alias is free text (documented); it may be empty or repeat between sessions. It is safe to show: see Options.Mask.
+	Alias    string
 	Active   bool              // the session receives passings (documented)
 	Passings Option[int64]     // raw detections, not participants (documented); absent: a device without session
 	Created  Option[time.Time] // when the session was made (documented)
 	Duration Option[time.Time] // an instant of undocumented meaning
 	First    Option[time.Time] // first passing, by the device's clock (inferred)
 	Last     Option[time.Time] // last passing, by the device's clock (inferred): may be in the future or old
+	// Unreadable names the members of the answer that should be instants and are not, such as "first last"; "": none.
+	Unreadable string
 }
 
 // State returns the session of target: by its token, or whichever is active on its device.
@@ -30,7 +33,8 @@ func (c *Client) State(ctx context.Context, target Target) (Session, error) {
 
 var (
 	errNoSession = &Error{Reason: NotFound, Detail: "the API knows no such session"}
-	errForeign   = &Error{Reason: NotFound, Detail: "status 404, but not the API's own: is api.url right?"}
+	errForeign   = &Error{Reason: NotFound, Detail: "status 404 without the API's own words: is api.url right?"}
+	errNoWord    = &Error{Reason: InvalidResponse, Detail: "the answer says nothing of sessions"}
 )
 
 // Session asks for one session by its token: GET /sessions/{token} (documented). Errors are an *Error, or
@@ -38,68 +42,79 @@ var (
 func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
 	var found Session
 	err := c.get(ctx, query{
-		path:    "/sessions/" + token.Reveal(),
-		missing: errNoSession,
-		read: func(body []byte) error {
-			records, _, err := decode[sessionRecord](body)
+		path:  "/sessions/" + token.Reveal(),
+		asked: token.Reveal(),
+		most:  maxSession,
+		none:  errNoSession,
+		read: func(a answer) error {
+			var ours sessionRecord
+			wanted := []byte(token.Reveal())
+			n, err := a.each(func(object raw) error {
+				if r := readSession(object); ours.token == nil && bytes.EqualFold(r.token.unquote(), wanted) {
+					ours = r
+				}
+				return nil
+			})
 			switch {
 			case err != nil:
 				return err
-			case len(records) == 0:
+			case n == 0:
 				return errNoSession
+			case ours.token == nil:
+				return invalid("the answer is about another session")
 			}
-			for i := range records {
-				if strings.EqualFold(string(records[i].Token), token.Reveal()) {
-					found, err = c.session(&records[i], token)
-					return err
-				}
-			}
-			return invalid("the answer is about another session")
+			found, err = c.session(&ours, token)
+			return err
 		},
 	})
 	return found, err
 }
 
-// DeviceSession asks for the session that is active on a device: GET /sessions/device/{id}/active. When none is
-// (404, which is inferred, an empty result, or a result with active false), GET /sessions/device/{id} gives the
-// newest closed one, so that its final count stays visible; a device without any session gives an inactive Session
-// with everything else absent. Errors are as for Session.
+// DeviceSession asks for the session that is active on a device: GET /sessions/device/{id}/active (documented). Unless
+// that gives one, or fails, GET /sessions/device/{id} (documented) decides, for it was asked later: its active session,
+// else the newest closed one, so that its final count stays visible. A device without any session, in the API's own
+// words, gives an inactive Session with everything else absent. Errors are as for Session.
+//
+// That none is active has status 404 (inferred), as has every wrong address. So whatever is not the API's own says
+// nothing: on /active it is as good as no answer, and for the list it is NotFound.
 func (c *Client) DeviceSession(ctx context.Context, id Secret) (Session, error) {
 	path := "/sessions/device/" + id.Reveal()
-	ask := c.sequence()
-	newest, err := c.newest(ctx, ask, path+"/active", id)
-	if err != nil || newest.Active {
-		return newest, err
+	found, err := c.newest(ctx, c.get, query{path: path + "/active", most: maxSession}, id)
+	if found.Active || err != nil && !errors.Is(err, errForeign) && !errors.Is(err, errNoWord) {
+		return found, err
 	}
-	newest, err = c.newest(ctx, ask, path, id)
-	// The list is asked for only because no session is active; where it claims otherwise, it was overtaken.
-	newest.Active = false
-	return newest, err
+	return c.newest(ctx, c.further, query{path: path, most: maxList}, id)
 }
 
-// newest returns the active session of the answer to path, else the one created last; the zero Session when there is
+// newest returns the active session of the answer to q, else the one created last; the zero Session when there is
 // none. Only that one needs to be valid: what older sessions lack does no harm.
-func (c *Client) newest(ctx context.Context, ask getter, path string, id Secret) (Session, error) {
+func (c *Client) newest(ctx context.Context, get getter, q query, id Secret) (Session, error) {
 	var found Session
-	err := ask(ctx, query{path: path, missing: errForeign, mayBeNone: true, read: func(body []byte) error {
-		records, _, err := decode[sessionRecord](body)
+	q.asked = id.Reveal()
+	q.read = func(a answer) error {
+		var best *sessionRecord
+		n, err := a.each(func(object raw) error {
+			r := readSession(object)
+			if isAnother(r.device.unquote(), q.asked) {
+				return invalid("the answer is about another device")
+			}
+			if best == nil || r.supersedes(best) {
+				best = &r
+			}
+			return nil
+		})
 		switch {
 		case err != nil:
 			return err
-		case len(records) == 0 && saysNone(body):
+		case n == 0 && a.saysNone():
 			return nil
-		case len(records) == 0:
-			return invalid("the answer says nothing of sessions")
-		}
-		best := &records[0]
-		for i := range records {
-			if records[i].supersedes(best) {
-				best = &records[i]
-			}
+		case n == 0:
+			return errNoWord
 		}
 		found, err = c.session(best, id)
 		return err
-	}})
+	}
+	err := get(ctx, q)
 	return found, err
 }
 
@@ -107,53 +122,35 @@ func (c *Client) newest(ctx context.Context, ask getter, path string, id Secret)
 // whether it is active, and how many passings it has, as a whole number that a float64 holds exactly. The rest is
 // optional.
 func (c *Client) session(r *sessionRecord, id Secret) (Session, error) {
-	active, ok := r.Active.Get()
+	active, ok := r.active.bool().Get()
 	if !ok {
 		return Session{}, invalid("active is missing or not a boolean")
 	}
-	passings, ok := r.Passings.Get()
+	passings, ok := r.passings.number().Get()
 	if !ok || passings < 0 || passings >= 1<<53 || passings != math.Trunc(passings) {
 		return Session{}, invalid("passings is missing or not a count")
 	}
+	var d dates
 	return Session{
-		Alias:    c.redact(r.Alias, r.Token, text(id.Reveal())),
-		Active:   active,
-		Passings: Some(int64(passings)),
-		Created:  r.Created.Option,
-		Duration: r.Duration.Option,
-		First:    r.First.Option,
-		Last:     r.Last.Option,
+		Alias:      c.text(r.alias, id, r.token),
+		Active:     active,
+		Passings:   Some(int64(passings)),
+		Created:    d.read("creation_date", r.created),
+		Duration:   d.read("duration", r.duration),
+		First:      d.read("first", r.first),
+		Last:       d.read("last", r.last),
+		Unreadable: d.unreadable,
 	}, nil
 }
 
-// redact replaces the key and the given secrets in t, in whatever case, by "<secret>", and whatever else has the form
-// of all documented tokens and ids: it may be another session's.
-func (c *Client) redact(t text, secrets ...text) string {
-	redacted := redact(string(t), c.key.Reveal())
-	for _, secret := range secrets {
-		redacted = redact(redacted, string(secret))
-	}
-	if len(redacted) < 64 {
-		return redacted
-	}
-	return documentedForm.ReplaceAllString(redacted, masked)
-}
-
-var documentedForm = regexp.MustCompile(`[0-9A-Fa-f]{64}`)
-
-func redact(text, secret string) string {
-	if len(text) < len(secret) || secret == "" {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); {
-		if end := i + len(secret); end <= len(text) && strings.EqualFold(text[i:end], secret) {
-			b.WriteString(masked)
-			i = end
-			continue
+// text returns a text of the API that is safe to show (see printable). asked is what was asked for, own the token or id
+// in the record itself.
+func (c *Client) text(v raw, asked Secret, own raw) string {
+	var ids []Secret
+	for _, id := range []Secret{asked, NewSecret(string(own.unquote()))} {
+		if len(id.Reveal()) < len(v) {
+			ids = append(ids, id)
 		}
-		b.WriteByte(text[i])
-		i++
 	}
-	return b.String()
+	return printable(v, c.key, c.known(), NewMask(ids))
 }

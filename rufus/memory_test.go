@@ -1,0 +1,89 @@
+package rufus_test
+
+import (
+	"io"
+	"net/http"
+	"runtime/debug"
+	"runtime/metrics"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rufus_exporter/rufus"
+)
+
+// large are results of a MiB, as a hostile or broken API may send them for every session at once.
+func large() map[string]string {
+	const most = 1<<20 - 100
+	fill := func(start, piece, end string) string {
+		return start + strings.Repeat(piece, (most-len(start)-len(end))/len(piece)) + end
+	}
+	many := "[" + session() + "," + fill("", session("active", "false", "x", `"`+strings.Repeat(".", 20)+`"`)+",", "{}]")
+	return map[string]string{
+		"a long alias":        fill(`[{"token_session": "`+token+`", "active": true, "passings": 31, "alias": "`, "x", `"}]`),
+		"an alias of escapes": fill(`[{"token_session": "`+token+`", "active": true, "passings": 31, "alias": "`, `\u00e9`, `"}]`),
+		"tokens for an alias": fill(`[{"token_session": "`+token+`", "active": true, "passings": 31, "alias": "`, token, `"}]`),
+		"records":             many,
+		"empty records":       "[" + session() + fill("", ",{}", "]"),
+		"keys":                fill(`[{"token_session": "`+token+`", "active": true, "passings": 31`, `, "key1234": 1`, `}]`),
+		"the same key":        fill(`[{"token_session": "`+token+`", "active": true, "passings": 31`, `, "active": true`, `}]`),
+		"names":               fill(`[{"token_session": "`+token+`", "active": true, "passings": 31`, `, "\u0061lias": "\u0062"`, `}]`),
+		"nesting":             `[{"token_session": "` + token + `", "active": true, "passings": 31, "x": [` + fill("", nested(9_000)+",", "0]}]"),
+		"a long number":       fill(`[{"token_session": "`+token+`", "active": true, "passings": 1`, "0", `}]`),
+	}
+}
+
+// However much all sessions are answered at once, what that takes stays far below 100 MiB, and no request much longer
+// than it takes to read it.
+func TestMemory(t *testing.T) {
+	// That many are in flight at a time by default. Of more sessions than twice as many, only their texts would be kept.
+	const limit, sessions = 32, 64
+	resident := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	for name, json := range large() {
+		t.Run(name, func(t *testing.T) {
+			body := result(json)
+			var (
+				mu   sync.Mutex
+				most uint64
+			)
+			c := client(t, api(t, func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/active") {
+					answerWith(w, own)
+				} else {
+					_, _ = io.WriteString(w, body)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				metrics.Read(resident)
+				most = max(most, resident[0].Value.Uint64()-resident[1].Value.Uint64())
+			}), patience)
+			debug.FreeOSMemory()
+			var (
+				running sync.WaitGroup
+				found   [2 * sessions]rufus.Session // kept, as by a cache
+				slots   = make(chan struct{}, limit)
+				start   = time.Now()
+			)
+			for i := range found {
+				slots <- struct{}{}
+				running.Go(func() {
+					defer func() { <-slots }()
+					target := rufus.Target{Follows: rufus.Device, ID: rufus.NewSecret(device)}
+					if i%2 == 0 {
+						target = rufus.Target{ID: rufus.NewSecret(token)}
+					}
+					var err error
+					if found[i], err = c.State(t.Context(), target); err != nil {
+						_ = reason(t, err)
+					}
+				})
+			}
+			running.Wait()
+			t.Logf("%d MiB, %v", most>>20, time.Since(start))
+			if most > 100<<20 {
+				t.Errorf("took %d MiB", most>>20)
+			}
+		})
+	}
+}
