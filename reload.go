@@ -170,6 +170,7 @@ func (r *reloader) newFetcher(api config.API) (fetcher *collector.Fetcher, close
 		Timeout:   api.Timeout,
 		Transport: transport,
 		Observe:   r.exporter.Observe,
+		Mask:      func() rufus.Mask { return fetcher.Mask() },
 		Paused: func() bool {
 			_, paused := fetcher.BackoffUntil().Get()
 			return paused

@@ -219,17 +219,31 @@ func TestAProbeOfADevice(t *testing.T) {
 	})
 }
 
-// Whoever writes an alias, or what a device says of itself, may know the token or id of another entry.
+// Whoever writes an alias, or what a device says of itself, may know the token or id of another entry. What is known of
+// a session from before that entry was there is forgotten.
 func TestNoEntryShowsTheSecretOfAnother(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		secret := strings.ToLower(secretPrefix) + "finish"
-		list := devices(t, true, listed("turn", `,"model":"`+secret+`","firmware":"v`+secret+`","device_status":"`+secret+`!"`))
-		s := newStand(func(request) reply {
-			return reply{session: rufus.Session{Active: true, Alias: "like " + secret}, list: list}
-		}, deviceMetrics)
-		report := s.fetch(s.Sessions([]collector.Entry{device("turn"), token("finish")}), time.Second)
-		health, _ := report.Statuses[0].Health.Get()
-		equal(t, "texts", []string{report.Statuses[0].Session.Alias, health.Model, health.Firmware, health.Status},
-			[]string{"like <secret>", "<secret>", "v<secret>", "<secret>!"})
+		var s stand
+		client := rufus.NewClient(rufus.Options{
+			URL: &url.URL{Scheme: "http", Host: "localhost"}, Key: rufus.NewSecret("key"), KeyHeader: "api_key",
+			Timeout: time.Minute,
+			Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				body := `{"result":[` + listed("turn", `,"model":"`+secret+`","firmware":"v`+secret+`","device_status":"`+secret+
+					`!","alias":"like `+secret+`","active":true,"passings":1`) + `]}`
+				return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+			}),
+			Mask: func() rufus.Mask { return s.Fetcher.Mask() },
+		})
+		s = newStand(every(reply{}), deviceMetrics, minInterval(time.Hour), func(o *collector.Options) { o.Source = client })
+		texts := func(report fetched) []string {
+			health, _ := report.Statuses[0].Health.Get()
+			return []string{report.Statuses[0].Session.Alias, health.Model, health.Firmware, health.Status}
+		}
+		report := s.fetch(s.Sessions([]collector.Entry{device("turn")}), time.Second)
+		equal(t, "texts before", texts(report), []string{"like " + secret, secret, "v" + secret, secret + "!"})
+		time.Sleep(time.Minute)
+		report = s.fetch(s.Sessions([]collector.Entry{device("turn"), token("finish")}), time.Second)
+		equal(t, "texts", texts(report), []string{"like <secret>", "<secret>", "v<secret>", "<secret>!"})
 	})
 }

@@ -23,9 +23,17 @@ const (
 	maxNames = 10
 )
 
-// changeLocked notes when a resource begins to fail, changes its reason or can be read again.
+// changeLocked notes when a resource begins to fail, changes its reason or can be read again, and when something else
+// than before is unreadable in its answers.
 func (s *scheduler) changeLocked(r *request) {
 	resource := r.resource
+	if fields := r.answer.Session.Unreadable; fields != "" && fields != resource.unreadable && resource.name != "" {
+		resource.unreadable = fields
+		s.events = append(s.events, event{at: r.answer.At, kind: "unreadable " + fields, name: resource.name,
+			write: func(of slog.Attr) {
+				resource.fetcher.logger.Warn("cannot read time stamps of session", of, slog.String("fields", fields))
+			}})
+	}
 	if r.reason == resource.reported || resource.name == "" {
 		return
 	}

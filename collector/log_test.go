@@ -126,3 +126,33 @@ func TestTheLogHasTheAccountsWait(t *testing.T) {
 		})
 	})
 }
+
+// What is unreadable in the answers about a session is logged once, and again when it is something else.
+func TestTheLogHasWhatIsUnreadable(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		fields := ""
+		s := newStand(func(r request) reply {
+			session := counting(1)
+			if r.name != "good" {
+				session.Unreadable = fields
+			}
+			return reply{session: session}
+		})
+		sessions := s.Sessions(tokens("good", "a", "b"))
+		for _, step := range []struct {
+			fields string
+			log    []string
+		}{
+			{"", []string{}},
+			{"first last", []string{`level=WARN msg="cannot read time stamps of session" sessions=2 first="[a b]" fields="first last"`}},
+			{"first last", []string{}},
+			{"", []string{}},
+			{"first last", []string{}},
+			{"last", []string{`level=WARN msg="cannot read time stamps of session" sessions=2 first="[a b]" fields=last`}},
+		} {
+			fields = step.fields
+			s.fetch(sessions, time.Second)
+			equal(t, "log", s.log.lines(), step.log)
+		}
+	})
+}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -212,22 +211,6 @@ func timestamp(t rufus.Option[time.Time]) (float64, bool) {
 
 // unixSeconds returns Unix seconds with their fraction, of any year.
 func unixSeconds(t time.Time) float64 { return float64(t.Unix()) + float64(t.Nanosecond())/1e9 }
-
-// maxLabelRunes bounds a label value that comes from the API.
-const maxLabelRunes = 200
-
-// printable makes of free text that the API sent what a label or a page can hold: valid UTF-8, which a scrape is lost
-// without, and at most 200 characters.
-func printable(s string) string {
-	s = strings.ToValidUTF8(s, string(utf8.RuneError))
-	runes := 0
-	for i := range s {
-		if runes++; runes > maxLabelRunes {
-			return strings.Clone(s[:i]) // lest the rest stays in memory
-		}
-	}
-	return s
-}
 
 // labelsOf returns the labels that every series of an entry carries: session and the union of all entries' own, sorted.
 func labelsOf(entries []Entry) [][]*dto.LabelPair {

@@ -31,12 +31,13 @@ type resource struct {
 	target  rufus.Target // whose session this is; zero: the list of devices
 
 	// Guarded by the scheduler's lock.
-	name     string       // of the entry, for the log; empty: no longer configured
-	request  *request     // queued or in flight; nil: none
-	latest   *request     // that was answered, also with a failure; nil: none
-	missed   bool         // the last who wanted it left before its turn came
-	wait     wait         // the last that the API asked for with regard to this resource, unless it answered since then
-	reported rufus.Reason // why it fails, according to the log
+	name       string       // of the entry, for the log; empty: no longer configured
+	request    *request     // queued or in flight; nil: none
+	latest     *request     // that was answered, also with a failure; nil: none
+	missed     bool         // the last who wanted it left before its turn came
+	wait       wait         // the last that the API asked for with regard to this resource, unless it answered since then
+	reported   rufus.Reason // why it fails, according to the log
+	unreadable string       // in its last answer that had something unreadable, according to the log
 }
 
 func (r *resource) isList() bool { return r.target == (rufus.Target{}) }
@@ -308,7 +309,6 @@ func (r *resource) ask() (answer Status) {
 		return answer
 	}
 	answer.Session, answer.Err = f.source.State(context.Background(), r.target)
-	answer.Session.Alias = f.safe(answer.Session.Alias)
 	return answer
 }
 

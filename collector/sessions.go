@@ -70,6 +70,7 @@ func NewFetcher(o Options) *Fetcher {
 	if o.DeviceMetrics {
 		f.devices = &resource{fetcher: f, name: "devices"}
 	}
+	f.mask.Store(&rufus.Mask{})
 	if o.Replaces != nil {
 		f.scheduler = o.Replaces.scheduler
 	}
@@ -100,18 +101,18 @@ func (f *Fetcher) Sessions(entries []Entry) *Sessions {
 	f.backoff.cut(now)
 	f.told = nil
 	f.saturated = false
-	before := f.resources
+	before, added := f.resources, false
 	f.resources = make(map[rufus.Target]*resource, len(entries))
 	for _, e := range entries {
 		r, unchanged := before[e.Target]
 		if !unchanged {
-			r = &resource{fetcher: f, target: e.Target}
+			r, added = &resource{fetcher: f, target: e.Target}, true
 		}
 		delete(before, e.Target)
 		r.name = e.Name
 		r.wait.cut(now)
 		if r.latest != nil && mask.Contains(r.latest.answer.Session.Alias) {
-			r.latest = nil
+			r.latest = nil // it shows the token or id of an entry that is new
 		}
 		f.resources[e.Target] = r
 		sessions.resources = append(sessions.resources, r)
@@ -121,6 +122,9 @@ func (f *Fetcher) Sessions(entries []Entry) *Sessions {
 	}
 	if f.devices != nil && slices.ContainsFunc(entries, followsDevice) {
 		f.devices.wait.cut(now)
+		if added {
+			f.devices.latest = nil // as above
+		}
 		sessions.resources = append(sessions.resources, f.devices)
 	}
 	return sessions
@@ -147,8 +151,8 @@ func (f *Fetcher) BackoffUntil() rufus.Option[time.Time] {
 	return rufus.Some(f.backoff.until)
 }
 
-// safe makes a text of the API one for labels and pages: whoever writes an alias may know the token of any session.
-func (f *Fetcher) safe(text string) string { return printable(f.mask.Load().Hide(text)) }
+// Mask returns what no text of the API may show: the tokens and ids of the current entries. See rufus.Options.
+func (f *Fetcher) Mask() rufus.Mask { return *f.mask.Load() }
 
 // Sessions is a list of entries and the way to fetch them. It does not change.
 type Sessions struct {
@@ -233,7 +237,7 @@ func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool
 	for _, list := range report.list {
 		report.DevicesUp = rufus.Some(list.Err == nil)
 		if list.Err == nil {
-			s.addHealth(report.Statuses, list.devices)
+			addHealth(report.Statuses, list.devices)
 		}
 	}
 	return report
@@ -241,7 +245,7 @@ func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool
 
 // addHealth adds what the list says to the entries that follow a device. One that looks idle but is not in the
 // account at all is not found: a mistyped id, or a device that was unbound.
-func (s *Sessions) addHealth(statuses []Status, list rufus.DeviceList) {
+func addHealth(statuses []Status, list rufus.DeviceList) {
 	for i := range statuses {
 		status := &statuses[i]
 		if !followsDevice(status.Entry) {
@@ -250,9 +254,6 @@ func (s *Sessions) addHealth(statuses []Status, list rufus.DeviceList) {
 		health, listed := list.Health(status.Entry.Target.ID)
 		switch {
 		case listed:
-			for _, text := range []*string{&health.Model, &health.Firmware, &health.Status} {
-				*text = s.fetcher.safe(*text)
-			}
 			status.Health = rufus.Some(health)
 		case list.Complete && status.Err == nil && !status.Session.Active:
 			status.Err = &rufus.Error{Reason: rufus.NotFound, Detail: "no such device in this account"}
