@@ -200,7 +200,7 @@ func printable(s string) string {
 	runes := 0
 	for i := range s {
 		if runes++; runes > maxLabelRunes {
-			return strings.Clone(s[:i]) // lest the rest stays in memory
+			return strings.Clone(s[:i]) // so that the rest can be freed
 		}
 	}
 	return s
