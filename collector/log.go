@@ -16,8 +16,8 @@ type event struct {
 }
 
 const (
-	// eventsWithin is the time within which sessions that change alike have one line. It counts only while there is
-	// always somebody who waits for an answer; the last of them logs what there is.
+	// eventsWithin bounds how long events wait for the last fetch in progress to log them, so that sessions that change
+	// alike in overlapping fetches have one line.
 	eventsWithin = 10 * time.Second
 	// maxNames bounds those in a line.
 	maxNames = 10

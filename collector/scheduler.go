@@ -14,14 +14,14 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// scheduler decides when which request is sent: first come, first served, at most limit at a time in the whole process.
-// Its lock guards it, and what is marked so in the types below.
+// scheduler decides when each request is sent: first come, first served, at most limit at a time in the whole process.
+// Its lock guards its own fields and those marked so in the types below and in Fetcher.
 type scheduler struct {
 	mu       sync.Mutex
 	limit    int
 	inFlight int
 	queue    []*request
-	fetches  int     // that are going on
+	fetches  int     // in progress
 	events   []event // not yet logged
 }
 
@@ -34,8 +34,8 @@ type resource struct {
 	name       string       // of the entry, for the log; empty: no longer configured
 	request    *request     // queued or in flight; nil: none
 	latest     *request     // that was answered, also with a failure; nil: none
-	missed     bool         // the last who wanted it left before its turn came
-	wait       wait         // the last that the API asked for with regard to this resource, unless it answered since then
+	missed     bool         // its turn did not come before the deadline of the last fetch
+	wait       wait         // that the API asked for in the last answer, if it did
 	reported   rufus.Reason // why it fails, according to the log
 	unreadable string       // in its last answer that had something unreadable, according to the log
 }
@@ -61,7 +61,7 @@ type request struct {
 // wait is a time without requests, as the API asked.
 type wait struct {
 	until time.Time
-	err   error // of what is not sent therefore
+	err   error // for requests that are not sent until then
 }
 
 // waiter is one place in a fetch.
@@ -70,14 +70,14 @@ type waiter struct {
 	index int
 }
 
-// fetch is a scrape, a probe or a page that is going on. It is guarded by the scheduler's lock.
+// fetch is a scrape, a probe or a page in progress. It is guarded by the scheduler's lock.
 type fetch struct {
-	ctx      context.Context //nolint:containedctx // those who answer ask it whether it is too late for a second try
+	ctx      context.Context // tells whether it is too late for a second try
 	begun    time.Time
 	statuses []Status
-	waiting  []*request    // for each of statuses; nil: it is there
-	open     int           // how many are not
-	done     chan struct{} // closed when none is
+	waiting  []*request    // for each of statuses; nil: answered
+	open     int           // number of those that are not
+	done     chan struct{} // closed when all are
 }
 
 var (
@@ -89,9 +89,9 @@ var (
 // accountWithin is the time in which two resources that are told to wait mean the account.
 const accountWithin = time.Minute
 
-// do gives each of statuses an answer about its resource that is not older than maxAge. A failure of a request that
-// was on its way before is none: it may be older than the question. What is not answered when ctx ends is a Timeout;
-// with orOlder only if there is no older answer either.
+// do gives each of statuses an answer about its resource that is not older than maxAge. A failure of a request that was
+// sent before does not count: it may be older than the question. What is not answered when ctx ends is a Timeout; with
+// orOlder, that is so only if there is no older answer either.
 func (s *scheduler) do(ctx context.Context, f *Fetcher, resources []*resource, statuses []Status,
 	maxAge time.Duration, orOlder bool,
 ) {
@@ -104,7 +104,7 @@ func (s *scheduler) do(ctx context.Context, f *Fetcher, resources []*resource, s
 	for turn := range lastTurn + 1 {
 		for _, i := range order {
 			if resources[i].turnLocked() == turn {
-				s.wantLocked(w, i, resources[i], maxAge)
+				s.answerLocked(w, i, resources[i], maxAge)
 			}
 		}
 	}
@@ -131,8 +131,8 @@ func (s *scheduler) do(ctx context.Context, f *Fetcher, resources []*resource, s
 const lastTurn = 2
 
 // turnLocked returns when in a fetch a resource is asked for. Within a turn the order is random. A fixed order, even
-// one that goes round, would let the deadline cut off the same ones again and again; so those that missed the last one
-// come first. What was told to wait comes last while one request tries: it could be the only one that is told so.
+// one that rotates, would let the deadline cut off the same ones again and again; so those that missed the last one
+// come first. While one request tries, what was told to wait comes last: it could be the only one that is told so.
 func (r *resource) turnLocked() int {
 	switch {
 	case r.fetcher.probing && r.wait.err != nil:
@@ -144,10 +144,10 @@ func (r *resource) turnLocked() int {
 	}
 }
 
-// wantLocked answers w with what is known of r, or joins it to a request.
-func (s *scheduler) wantLocked(w *fetch, i int, r *resource, maxAge time.Duration) {
+// answerLocked answers w with what is known of r if that is young enough, else joins it to a request.
+func (s *scheduler) answerLocked(w *fetch, i int, r *resource, maxAge time.Duration) {
 	reusesFailures := false
-	if r.isList() { // one answer for the whole account: at most one request in that time, whatever comes of it
+	if r.isList() { // one answer serves all devices: at most one request in that time, even if it fails
 		maxAge, reusesFailures = max(maxAge, devicesMaxAge), true
 	}
 	if known := r.latest; known != nil && (known.answer.Err == nil || reusesFailures) &&
@@ -158,7 +158,7 @@ func (s *scheduler) wantLocked(w *fetch, i int, r *resource, maxAge time.Duratio
 	s.joinLocked(w, i, r, w.begun)
 }
 
-// joinLocked lets w wait for the request for r, and makes one if there is none and the API did not ask to wait.
+// joinLocked makes w wait for the request for r, which it queues if there is none, unless the API asked to wait.
 func (s *scheduler) joinLocked(w *fetch, i int, r *resource, now time.Time) {
 	for _, wait := range []*wait{&r.fetcher.backoff, &r.wait} {
 		if now.Before(wait.until) {
@@ -208,7 +208,7 @@ func (s *scheduler) leaveLocked(w *fetch, f *Fetcher, now time.Time, orOlder boo
 			w.deliver(i, known.answer)
 		case r.sent.IsZero():
 			w.deliver(i, Status{Err: errNotSent})
-			if !orOlder && !errors.Is(w.ctx.Err(), context.Canceled) { // rather than content, or gone
+			if !orOlder && !errors.Is(w.ctx.Err(), context.Canceled) { // a page can do without; a client may have gone
 				r.resource.missed = true
 				missed++
 			}
@@ -216,7 +216,7 @@ func (s *scheduler) leaveLocked(w *fetch, f *Fetcher, now time.Time, orOlder boo
 			w.deliver(i, Status{Err: errNoAnswer, At: now, Duration: now.Sub(r.sent)})
 		}
 	}
-	if missed > 0 && !f.saturated && !f.probing { // which says nothing about the settings
+	if missed > 0 && !f.saturated && !f.probing { // probing says nothing about the settings
 		f.saturated = true
 		s.events = append(s.events, event{at: now, kind: "saturated", write: func(slog.Attr) {
 			f.logger.Warn("not all sessions can be asked before the scrape's deadline: raise the scrape timeout or "+
@@ -232,8 +232,8 @@ func (s *scheduler) dispatchLocked() {
 	}
 }
 
-// nextLocked takes the request out of the queue that is to be sent now; nil: none. One that nobody waits for keeps its
-// place until its turn, for those who may come: so the queue cannot outgrow the resources.
+// nextLocked takes the request that is to be sent now out of the queue; nil: none. A request that nobody waits for is
+// dropped at its turn. Until then it can be joined, so the queue never holds two for a resource.
 func (s *scheduler) nextLocked() *request {
 	for i := 0; s.inFlight < s.limit && i < len(s.queue); {
 		r := s.queue[i]
@@ -258,7 +258,7 @@ func (s *scheduler) nextLocked() *request {
 	return nil
 }
 
-// work sends r, and then what comes next, until there is nothing to send.
+// work sends r, and then the next request, until there is none to be sent.
 func (s *scheduler) work(r *request) {
 	for r != nil {
 		f := r.resource.fetcher
@@ -268,9 +268,9 @@ func (s *scheduler) work(r *request) {
 		f.inFlight--
 		s.endLocked(r)
 		r = s.nextLocked()
-		s.dispatchLocked() // more than the next one, if that was the one that tried
+		s.dispatchLocked() // if r was the one that tried, more can be sent now
 		var events []event
-		if s.inFlight == 0 { // of a fetch that is over
+		if s.inFlight == 0 { // if no fetch is left to log them
 			events = s.takeEventsLocked(time.Time{})
 		}
 		s.mu.Unlock()
@@ -295,7 +295,7 @@ func (r *request) execute() {
 	f.logAnswer(r)
 }
 
-// ask asks for the resource. What an answer makes the decoder do must not end the process.
+// ask asks for the resource. A panic in decoding the answer must not end the process.
 func (r *resource) ask() (answer Status) {
 	f := r.fetcher
 	defer func() {
@@ -312,8 +312,7 @@ func (r *resource) ask() (answer Status) {
 	return answer
 }
 
-// endLocked makes the answer of r known. Who joined r when it was on its way already, and sees it fail, asks once more:
-// all of them together.
+// endLocked delivers the answer of r. If it is a failure, those who joined r after it was sent share one more request.
 func (s *scheduler) endLocked(r *request) {
 	resource := r.resource
 	resource.request, resource.latest = nil, r
@@ -334,7 +333,7 @@ func (s *scheduler) backoffLocked(r *request) {
 	f := r.resource.fetcher
 	r.resource.wait = r.wait
 	if r.wait.err == nil {
-		// What was sent before says nothing about now.
+		// A request sent before the wait was over says nothing about now.
 		if f.probing && !r.sent.Before(f.backoff.until) {
 			f.probing, f.told = false, nil
 			s.events = append(s.events, event{at: r.answer.At, kind: "resumed", write: func(slog.Attr) {

@@ -38,7 +38,7 @@ type Options struct {
 	DeviceMetrics         bool          // also fetch the list of devices, for entries that follow one
 	Now                   func() time.Time
 	Logger                *slog.Logger
-	// Replaces is the Fetcher whose place the new one takes; nil for the first. Scrapes that began with it may go on.
+	// Replaces is the Fetcher before, with which the new one shares the limit; nil for the first. Its scrapes may finish.
 	Replaces *Fetcher
 }
 
@@ -58,9 +58,9 @@ type Fetcher struct {
 	// Guarded by the scheduler's lock.
 	resources map[rufus.Target]*resource // of the current entries
 	inFlight  int
-	told      *request // the last that was told to wait, unless all went well since then
-	backoff   wait     // of all requests
-	probing   bool     // backoff has begun, and no request sent after it has come back with anything but a wait
+	told      *request // the last that was told to wait; nil: none since the last backoff or reload
+	backoff   wait     // of the account
+	probing   bool     // from the begin of backoff until a request sent after it is answered otherwise; one at a time
 	saturated bool     // it was logged that not all requests fit
 }
 
@@ -140,8 +140,8 @@ func (w *wait) cut(now time.Time) {
 // MinInterval returns how old a success may be that a scrape reuses; 0: none is.
 func (f *Fetcher) MinInterval() time.Duration { return f.minInterval }
 
-// BackoffUntil returns until when no request at all is sent because the API asked so; absent when that is not the case
-// now. A session that waits alone does not count.
+// BackoffUntil returns until when all requests are paused because the API asked for it; absent when they are not. A
+// session that waits alone does not count.
 func (f *Fetcher) BackoffUntil() rufus.Option[time.Time] {
 	f.scheduler.mu.Lock()
 	defer f.scheduler.mu.Unlock()

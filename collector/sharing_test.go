@@ -453,7 +453,7 @@ func TestAPanicIsContained(t *testing.T) {
 			equal(t, "outcomes", scrape.outcomes(), "start 1, lying invalid_response, finish 1")
 		}
 		log := strings.Join(s.log.lines(), "\n")
-		for _, part := range []string{`level=ERROR msg="panic while fetching" type=string stack="goroutine `, ".execute("} {
+		for _, part := range []string{`level=ERROR msg="panic while fetching" type=string stack="goroutine `, "/collector."} {
 			if !strings.Contains(log, part) {
 				t.Errorf("the log lacks %q:\n%s", part, log)
 			}
