@@ -2,6 +2,7 @@ package rufus
 
 import (
 	"bytes"
+	"errors"
 	"regexp"
 )
 
@@ -38,20 +39,8 @@ func readAnswer(body []byte) (answer, error) {
 }
 
 func content(object raw) (a answer, envelope raw) {
-	for name, value := range object.members() {
-		switch string(name) {
-		case "description":
-			a.description = value
-		case "result":
-			a.result = value
-		case "pagination":
-			a.pagination = value
-		case "token_session", "deviceid":
-			a.id = value
-		case "body":
-			envelope = value
-		}
-	}
+	object.read(member{"description", &a.description}, member{"result", &a.result}, member{"pagination", &a.pagination},
+		member{"token_session", &a.id}, member{"deviceid", &a.id}, member{"body", &envelope})
 	return a, envelope
 }
 
@@ -96,7 +85,7 @@ func (a *answer) saysNotFound() bool {
 // have answers of their own, and of those nothing follows.
 func isOwn(body []byte, asked string) bool {
 	a, err := readAnswer(body)
-	if err == errNoObject { //nolint:errorlint // it is ours
+	if errors.Is(err, errNoObject) {
 		a, err = readAnswer(bareName.ReplaceAll(body, []byte(`$1"$2":`)))
 	}
 	id := a.id.unquote()
@@ -111,7 +100,8 @@ func isAnother(id []byte, asked string) bool {
 	return len(id) == len(asked) && !bytes.EqualFold(id, []byte(asked))
 }
 
-// sessionRecord is a session as the API writes it. The list of a device's sessions has only the first five (documented).
+// sessionRecord is a session as the API writes it. The list of a device's sessions has only the first five
+// (documented).
 type sessionRecord struct {
 	token, alias, created, active, passings raw
 	duration, first, last                   raw
@@ -119,28 +109,9 @@ type sessionRecord struct {
 }
 
 func readSession(object raw) (r sessionRecord) {
-	for name, value := range object.members() {
-		switch string(name) {
-		case "token_session":
-			r.token = value
-		case "alias":
-			r.alias = value
-		case "creation_date":
-			r.created = value
-		case "active":
-			r.active = value
-		case "passings":
-			r.passings = value
-		case "duration":
-			r.duration = value
-		case "first":
-			r.first = value
-		case "last":
-			r.last = value
-		case "deviceid":
-			r.device = value
-		}
-	}
+	object.read(member{"token_session", &r.token}, member{"alias", &r.alias}, member{"creation_date", &r.created},
+		member{"active", &r.active}, member{"passings", &r.passings}, member{"duration", &r.duration},
+		member{"first", &r.first}, member{"last", &r.last}, member{"deviceid", &r.device})
 	return r
 }
 
@@ -154,33 +125,4 @@ func (r *sessionRecord) supersedes(other *sessionRecord) bool {
 	created, _ := ignored.read("", r.created).Get()
 	otherCreated, _ := ignored.read("", other.created).Get()
 	return created.After(otherCreated)
-}
-
-// deviceRecord is a device as the API writes it.
-type deviceRecord struct {
-	id, model, firmware, status, battery, charging, telemetry, login raw
-}
-
-func readDevice(object raw) (r deviceRecord) {
-	for name, value := range object.members() {
-		switch string(name) {
-		case "deviceid":
-			r.id = value
-		case "model":
-			r.model = value
-		case "firmware":
-			r.firmware = value
-		case "device_status":
-			r.status = value
-		case "battery_percentage":
-			r.battery = value
-		case "charging":
-			r.charging = value
-		case "last_telemetry_at":
-			r.telemetry = value
-		case "last_login":
-			r.login = value
-		}
-	}
-	return r
 }

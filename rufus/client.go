@@ -50,18 +50,23 @@ type Options struct {
 // Client asks the API. It only ever sends GET, follows no redirect, keeps no state but its connections, and may be
 // used by many goroutines at once.
 type Client struct {
-	request   func(ctx context.Context, path, values string) *http.Request // knows the key; fmt looks into no function
-	key       Mask
-	timeout   time.Duration
-	transport http.RoundTripper
-	observe   func() func(error)
-	known     func() Mask
-	paused    func() bool
-	buffers   sync.Pool // of *bytes.Buffer
+	o       Options
+	key     Mask
+	request func(ctx context.Context, path, values string) *http.Request // knows the key; fmt looks into no function
+	buffers sync.Pool                                                    // of *bytes.Buffer
 }
 
 // NewClient returns a client; o must be complete, except for what may be nil.
 func NewClient(o Options) *Client {
+	if o.Observe == nil {
+		o.Observe = func() func(error) { return func(error) {} }
+	}
+	if o.Mask == nil {
+		o.Mask = func() Mask { return Mask{} }
+	}
+	if o.Paused == nil {
+		o.Paused = func() bool { return false }
+	}
 	base := *o.URL
 	base.Path = strings.TrimSuffix(base.Path, "/")
 	header := http.Header{}
@@ -80,25 +85,7 @@ func NewClient(o Options) *Client {
 		req.URL = &target
 		return req
 	}
-	c := &Client{
-		request:   request,
-		key:       NewMask([]Secret{o.Key}),
-		timeout:   o.Timeout,
-		transport: o.Transport,
-		observe:   func() func(error) { return func(error) {} },
-		known:     func() Mask { return Mask{} },
-		paused:    func() bool { return false },
-	}
-	if o.Observe != nil {
-		c.observe = o.Observe
-	}
-	if o.Mask != nil {
-		c.known = o.Mask
-	}
-	if o.Paused != nil {
-		c.paused = o.Paused
-	}
-	return c
+	return &Client{o: o, key: NewMask([]Secret{o.Key}), request: request}
 }
 
 // query is one request to the API.
@@ -116,7 +103,7 @@ type getter func(context.Context, query) error
 
 // further is get for the requests of a call after its first.
 func (c *Client) further(ctx context.Context, q query) error {
-	if c.paused() {
+	if c.o.Paused() {
 		return &Error{Reason: RateLimited, Detail: "no further request, as the API asked"}
 	}
 	return c.get(ctx, q)
@@ -125,13 +112,13 @@ func (c *Client) further(ctx context.Context, q query) error {
 // get asks q. It uses the round tripper itself: an http.Client would follow redirects, sending the key to whatever
 // host they name, and put the URL into its errors.
 func (c *Client) get(ctx context.Context, q query) (err error) {
-	done := c.observe()
+	done := c.o.Observe()
 	defer func() { done(err) }()
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
 
 	tries := tries{cancel: cancel}
-	resp, err := c.transport.RoundTrip(c.request(tries.trace(ctx), q.path, q.values))
+	resp, err := c.o.Transport.RoundTrip(c.request(tries.trace(ctx), q.path, q.values))
 	switch {
 	case err != nil && tries.over.Load():
 		return &Error{Reason: Network, Detail: "the connection was closed instead of an answer, twice"}

@@ -50,7 +50,7 @@ const (
 // counts (where it does), and each had an id. It ends, incomplete, where a page brings nothing new.
 func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 	list := DeviceList{devices: make(map[Secret]DeviceHealth)}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
 	get := c.get
 	for page := 1; ; page++ {
@@ -83,23 +83,13 @@ func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err err
 		if len(list.devices) > maxDevices {
 			return invalid("the list of devices does not end")
 		}
-		r := readDevice(object)
-		id := r.id.unquote()
-		if len(id) > maxID {
-			id = nil
-		}
-		list.devices[upper(string(id))] = c.health(&r, upper(string(id)))
+		id, health := c.device(object)
+		list.devices[id] = health
 		return nil
 	})
-	var total Option[float64]
-	for name, value := range a.pagination.members() {
-		switch string(name) {
-		case "total":
-			total = value.number()
-		case "has_more":
-			more = value.bool()
-		}
-	}
+	var total, hasMore raw
+	a.pagination.read(member{"total", &total}, member{"has_more", &hasMore})
+	more = hasMore.bool()
 	goesOn, said := more.Get()
 	switch {
 	case err != nil:
@@ -107,27 +97,35 @@ func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err err
 	case n == 0 && !said && !a.saysNone():
 		return more, invalid("the answer says nothing of devices")
 	case said && !goesOn:
-		count, counted := total.Get()
+		count, counted := total.number().Get()
 		_, nameless := list.devices[Secret{}]
 		list.Complete = !nameless && (!counted || float64(len(list.devices)) >= count)
 	}
 	return more, nil
 }
 
-// health turns a record into a DeviceHealth.
-func (c *Client) health(r *deviceRecord, id Secret) DeviceHealth {
+// device reads one record of the list. A device without an id, or with one longer than any that can be asked for, has
+// the zero one.
+func (c *Client) device(object raw) (id Secret, health DeviceHealth) {
 	var d dates
-	health := DeviceHealth{
-		Model:         c.text(r.model, id, nil),
-		Firmware:      c.text(r.firmware, id, nil),
-		Status:        c.text(r.status, id, nil),
-		Charging:      r.charging.bool(),
-		LastTelemetry: d.read("last_telemetry_at", r.telemetry),
-		LastLogin:     d.read("last_login", r.login),
+	var name, model, firmware, status, battery, charging, telemetry, login raw
+	object.read(member{"deviceid", &name}, member{"model", &model}, member{"firmware", &firmware},
+		member{"device_status", &status}, member{"battery_percentage", &battery}, member{"charging", &charging},
+		member{"last_telemetry_at", &telemetry}, member{"last_login", &login})
+	if text := name.unquote(); len(text) <= maxID {
+		id = upper(string(text))
+	}
+	health = DeviceHealth{
+		Model:         c.text(model, id, nil),
+		Firmware:      c.text(firmware, id, nil),
+		Status:        c.text(status, id, nil),
+		Charging:      charging.bool(),
+		LastTelemetry: d.read("last_telemetry_at", telemetry),
+		LastLogin:     d.read("last_login", login),
 		Unreadable:    d.unreadable,
 	}
-	if percent, ok := r.battery.number().Get(); ok && percent >= 0 && percent <= 100 {
+	if percent, ok := battery.number().Get(); ok && percent >= 0 && percent <= 100 {
 		health.Battery = Some(percent / 100)
 	}
-	return health
+	return id, health
 }

@@ -81,7 +81,7 @@ func statusError(resp *http.Response, now time.Time) *Error {
 			said = waitUnsaid
 		}
 		return &Error{Reason: RateLimited, Detail: status, Wait: min(said, waitAtMost429)}
-	case code == http.StatusForbidden && ok: // gateways that limit by address answer so (inferred); a wrong key has no date
+	case code == http.StatusForbidden && ok: // a gateway that limits by address (inferred), not a wrong key
 		return &Error{Reason: RateLimited, Detail: status + " with Retry-After", Wait: min(said, waitAtMost429)}
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return &Error{Reason: Unauthorized, Detail: status}

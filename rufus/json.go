@@ -28,12 +28,27 @@ func trim(v raw) raw {
 	return v
 }
 
-// members returns the names and values of an object; nothing of another type has any.
-func (v raw) members() iter.Seq2[raw, raw] { return v.parts('{') }
+// member is a member of an object by its exact name, and where its value goes.
+type member struct {
+	name  string
+	value *raw
+}
 
-// elements returns the values of an array, each with no name; nothing of another type has any.
+// read sets those members that v has if it is an object.
+func (v raw) read(members ...member) {
+	for name, value := range v.parts('{') {
+		for _, m := range members {
+			if m.name == string(name) {
+				*m.value = value
+			}
+		}
+	}
+}
+
+// elements returns the values of an array, and nothing of another type.
 func (v raw) elements() iter.Seq2[raw, raw] { return v.parts('[') }
 
+// parts returns the names and values of an object, or the values of an array, whichever open is the bracket of.
 func (v raw) parts(open byte) iter.Seq2[raw, raw] {
 	return func(yield func(name, value raw) bool) {
 		if !v.is(open) {

@@ -92,14 +92,15 @@ func (c *Client) newest(ctx context.Context, get getter, q query, id Secret) (Se
 	var found Session
 	q.asked = id.Reveal()
 	q.read = func(a answer) error {
-		var best *sessionRecord
+		var best sessionRecord
+		first := true
 		n, err := a.each(func(object raw) error {
 			r := readSession(object)
 			if isAnother(r.device.unquote(), q.asked) {
 				return invalid("the answer is about another device")
 			}
-			if best == nil || r.supersedes(best) {
-				best = &r
+			if first || r.supersedes(&best) {
+				best, first = r, false // a copy: there may be 300,000 records
 			}
 			return nil
 		})
@@ -111,7 +112,7 @@ func (c *Client) newest(ctx context.Context, get getter, q query, id Secret) (Se
 		case n == 0:
 			return errNoWord
 		}
-		found, err = c.session(best, id)
+		found, err = c.session(&best, id)
 		return err
 	}
 	err := get(ctx, q)
@@ -152,5 +153,5 @@ func (c *Client) text(v raw, asked Secret, own raw) string {
 			ids = append(ids, id)
 		}
 	}
-	return printable(v, c.key, c.known(), NewMask(ids))
+	return printable(v, c.key, c.o.Mask(), NewMask(ids))
 }

@@ -25,24 +25,26 @@ type TransportOptions struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Transport is a round tripper for NewClient that keeps its connections, at most MaxConns, but none for ever: the API may
-// move. After five minutes, and after three failures in a row, requests get new connections, to the addresses that the
-// API's name has then; the old ones are closed as soon as their requests have ended. A failure is an error or any status
-// but 200 and 404, and counts only for connections of ten seconds and more.
+// Transport is a round tripper for NewClient that keeps its connections, at most MaxConns.
 //
-// It gives up on connections whose path has gone silent, as mobile networks let them: that cannot be told from a slow
-// answer except by asking. HTTP/1.1 connections in use go down with their request; idle ones are probed by TCP, fast
-// enough to be gone before a scrape 15 s later. An HTTP/2 connection carries all requests and survives each of them, for
-// hundreds of timed-out requests if nobody looks: it is pinged after a quarter of a Timeout without a byte from the other
-// side and closed after another half without an answer. So it is gone before the first request that it lost has used up
-// its time, and whatever is asked next, in the same scrape, gets a new one.
+// No connection is kept for ever, because the API may move. After five minutes, and after three failures in a row,
+// requests get new connections, to the addresses that the API's name has then. The old ones are closed when their
+// requests have ended. A failure is an error or any status but 200 and 404. Failures count once the connections are
+// ten seconds old.
 //
-// Where an API allows fewer requests at a time on an HTTP/2 connection than are wanted (most allow 100 or more),
-// net/http opens further connections, beyond MaxConns. Its setting against that, StrictMaxConcurrentRequests, has
-// requests wait for each other for ever in Go 1.26, so it stays off.
+// A connection whose path has gone silent, as in mobile networks, is given up. Only asking can tell it from a slow
+// answer. An HTTP/1.1 connection in use goes down with its request; an idle one is probed by TCP, fast enough to be
+// gone before a scrape 15 s later. An HTTP/2 connection carries all requests and survives each of them: without pings,
+// hundreds of requests would time out on it. It is pinged after a quarter of Timeout without a byte from the other side
+// and closed after another half without an answer. So it is gone before the first request that it lost has used up
+// its time, and the next request of the same scrape gets a new one.
 //
-// What a server sends unasked on an idle connection, such as the rest of an answer that was longer than it said,
-// net/http writes to the standard logger: tokens perhaps. No setting of the transport prevents that, so a program that
+// If an API allows fewer requests at a time on an HTTP/2 connection than are wanted (most allow 100 or more), net/http
+// opens further connections, beyond MaxConns. Its setting against that, StrictMaxConcurrentRequests, makes requests
+// wait for each other for ever in Go 1.26, so it stays off.
+//
+// net/http writes to the standard logger what a server sends unasked on an idle connection, such as the rest of an
+// answer that was longer than it said: tokens perhaps. No setting of the transport prevents that, so a program that
 // uses this package must discard what the standard logger is given.
 type Transport struct {
 	connect func() *http.Transport // with no connections yet
@@ -187,19 +189,25 @@ func (b *trackedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// dialer connects to whichever address of a host answers first. That of net gives the second address of a family its
-// turn only when the first has used up its part of the time, which is all of it below 4 s.
+// dialer connects to the first address of a host that answers. net.Dialer lets the second address of a family wait
+// until the first has used up its share of the time, and with less than 4 s the first gets all of it.
 type dialer struct {
 	lookup  func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	timeout time.Duration // of all of it
 }
 
-// patience is how long an address is waited for before the next is tried too, unless there are so many that the last
-// would not have its turn within half the timeout. The others go on.
+// patience is how long an address is waited for before the next is tried too. It is less if there are so many that the
+// last would have to wait for more than half the timeout.
 const patience = 300 * time.Millisecond
 
-// DialContext is as that of net.Dialer.
+// attempt is what came of dialling one address.
+type attempt struct {
+	conn net.Conn
+	err  error
+}
+
+// DialContext connects as net.Dialer does.
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel() // the attempts that are left
@@ -211,45 +219,48 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil || len(addresses) == 0 {
 		return nil, cmp.Or[error](err, &net.DNSError{Err: "no address", Name: host, IsNotFound: true})
 	}
-
-	type attempt struct {
-		conn net.Conn
-		err  error
-	}
-	attempts, done := make(chan attempt), make(chan struct{})
+	delay := min(patience, d.timeout/2/time.Duration(len(addresses)))
+	attempts, done, turn := make(chan attempt), make(chan struct{}), make(chan struct{})
 	defer close(done)
-	next := time.NewTimer(0)
-	defer next.Stop()
-	for started, failed := 0, 0; failed < len(addresses); {
-		select {
-		case <-next.C:
-			if started == len(addresses) {
-				continue
+	close(turn) // of the first
+	for i, ip := range addresses {
+		failed := make(chan struct{})
+		go func(turn <-chan struct{}) {
+			conn, err := d.dialAfter(ctx, turn, time.Duration(i)*delay, network, net.JoinHostPort(ip.Unmap().String(), port))
+			if err != nil {
+				close(failed)
 			}
-			target := net.JoinHostPort(addresses[started].Unmap().String(), port)
-			started++
-			next.Reset(min(patience, d.timeout/2/time.Duration(len(addresses))))
-			go func() {
-				conn, err := d.dial(ctx, network, target)
-				select {
-				case attempts <- attempt{conn, err}:
-				case <-done:
-					if err == nil {
-						_ = conn.Close()
-					}
+			select {
+			case attempts <- attempt{conn, err}:
+			case <-done: // too late
+				if err == nil {
+					_ = conn.Close()
 				}
-			}()
-		case a := <-attempts:
-			if a.err == nil {
-				return a.conn, nil
 			}
-			if failed++; err == nil {
-				err = a.err
-			}
-			next.Reset(0)
+		}(turn)
+		turn = failed
+	}
+	for range addresses {
+		a := <-attempts
+		if a.err == nil {
+			return a.conn, nil
 		}
+		err = cmp.Or(err, a.err) // the first is the most telling
 	}
 	return nil, err
+}
+
+// dialAfter dials when it is this address's turn, or after a time.
+func (d *dialer) dialAfter(
+	ctx context.Context, turn <-chan struct{}, wait time.Duration, network, address string,
+) (net.Conn, error) {
+	select {
+	case <-turn:
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return d.dial(ctx, network, address)
 }
 
 // tries limits how often net/http sends a request. On its own it does so again for every kept connection of HTTP/1.1

@@ -466,13 +466,13 @@ func TestHangingUp(t *testing.T) {
 
 // A kept connection that the API has closed meanwhile costs no answer.
 func TestClosedMeanwhile(t *testing.T) {
-	requests := 0
+	var requests atomic.Int32
 	c := client(t, rawAPI(t, func(conn net.Conn, r *bufio.Reader) {
 		for first := true; ; first = false {
 			if _, err := http.ReadRequest(r); err != nil {
 				return
 			}
-			if requests++; !first {
+			if requests.Add(1); !first {
 				return // as if it had been closed just before
 			}
 			_, _ = io.WriteString(conn, head("Content-Length: "+strconv.Itoa(len(one())))+one())
@@ -483,7 +483,7 @@ func TestClosedMeanwhile(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	if requests != 5 {
-		t.Errorf("the API got %d requests", requests)
+	if n := requests.Load(); n != 5 {
+		t.Errorf("the API got %d requests", n)
 	}
 }
