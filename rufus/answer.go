@@ -6,11 +6,11 @@ import (
 	"regexp"
 )
 
-// answer is the part of an answer that is used. Which generation of the documentation the live server follows is
-// unknown, so both are read: {"result": …} and {"body": {"result": …}}, with the result an array or a single object.
+// answer is the used part of an answer. The documentation has two generations, and which one the live server follows is
+// unknown. So both are read: {"result": …} and {"body": {"result": …}}. The result is an array or an object.
 type answer struct {
 	description, result, pagination raw
-	id                              raw // what a 404 was asked for: token_session or deviceid (documented)
+	id                              raw // token_session or deviceid: what a 404 was asked for (documented)
 }
 
 var (
@@ -20,7 +20,7 @@ var (
 
 func invalid(detail string) error { return &Error{Reason: InvalidResponse, Detail: detail} }
 
-// readAnswer takes the body of an answer apart. Errors are InvalidResponse.
+// readAnswer parses the body of an answer. Errors are an *Error with InvalidResponse.
 func readAnswer(body []byte) (answer, error) {
 	object, ok := parse(body)
 	if !ok {
@@ -44,8 +44,8 @@ func content(object raw) (a answer, envelope raw) {
 	return a, envelope
 }
 
-// each calls f for every record of the result, which is an array of objects (null and {} are objects without members)
-// or a single object, and returns how many there were. It ends with the first error, of f or an InvalidResponse.
+// each calls f for every record of the result and returns their number. A null in the array counts as a record without
+// members. It stops at the first error: one of f, or an *Error with InvalidResponse.
 func (a *answer) each(f func(record raw) error) (n int, err error) {
 	switch {
 	case a.result.empty():
@@ -67,22 +67,21 @@ func (a *answer) each(f func(record raw) error) (n int, err error) {
 	return n, nil
 }
 
-// saysNone reports whether a 200 without records is the API's way to say that there are none: it has a result, which is
-// empty, or a description that is documented. Any other JSON may be somebody else's, such as a gateway's error.
+// saysNone reports whether a 200 without records says that there are none: it has an empty result or a documented
+// description. Other JSON may come from somebody else, for example a gateway that reports an error.
 func (a *answer) saysNone() bool {
 	return a.result != nil || string(a.description.unquote()) == "Success" || a.saysNotFound()
 }
 
-// saysNotFound reports whether the description is one of those of a 404 (documented).
+// saysNotFound reports whether the description is that of a 404 (documented).
 func (a *answer) saysNotFound() bool {
 	said := string(a.description.unquote())
 	return said == "Session not found" || said == "Sessions not found"
 }
 
-// isOwn reports whether the body of a 404 is the API's own, so that it says something of the session or device that was
-// asked for: {description: "Sessions not found", deviceid: "…"} and nothing before or behind it. The documented body
-// has no quotes around its names; with them and in the envelope it is plausible. Gateways, pages and other servers
-// have answers of their own, and of those nothing follows.
+// isOwn reports whether the body of a 404 comes from the API and is about what was asked for. It must be {description:
+// "Sessions not found", deviceid: "…"} (documented, without quotes around the names) or the same in JSON or in the
+// envelope (inferred), and nothing else. A 404 of a gateway or of a wrong address says nothing about a session.
 func isOwn(body []byte, asked string) bool {
 	a, err := readAnswer(body)
 	if errors.Is(err, errNoObject) {
@@ -94,8 +93,8 @@ func isOwn(body []byte, asked string) bool {
 
 var bareName = regexp.MustCompile(`([{,]\s*)(\w+)\s*:`)
 
-// isAnother reports whether an id or token is certainly not the one that was asked for. One of another form, such as a
-// shortened one, may be the same.
+// isAnother reports whether an id or token is certainly not the one that was asked for. One of another length may be a
+// shortened form of it.
 func isAnother(id []byte, asked string) bool {
 	return len(id) == len(asked) && !bytes.EqualFold(id, []byte(asked))
 }
@@ -108,6 +107,7 @@ type sessionRecord struct {
 	device                                  raw // undocumented
 }
 
+// readSession returns the members of a record.
 func readSession(object raw) (r sessionRecord) {
 	object.read(member{"token_session", &r.token}, member{"alias", &r.alias}, member{"creation_date", &r.created},
 		member{"active", &r.active}, member{"passings", &r.passings}, member{"duration", &r.duration},
@@ -115,7 +115,8 @@ func readSession(object raw) (r sessionRecord) {
 	return r
 }
 
-// supersedes reports whether r describes its device better than other does: active before closed, then newer.
+// supersedes reports whether r describes its device better than other does: active beats closed, then newer beats
+// older.
 func (r *sessionRecord) supersedes(other *sessionRecord) bool {
 	active, _ := r.active.bool().Get()
 	if otherActive, _ := other.active.bool().Get(); active != otherActive {

@@ -47,7 +47,7 @@ type TransportOptions struct {
 // answer that was longer than it said: tokens perhaps. No setting of the transport prevents that, so a program that
 // uses this package must discard what the standard logger is given.
 type Transport struct {
-	connect func() *http.Transport // with no connections yet
+	connect func() *http.Transport // returns one without connections
 	dialer  *dialer
 	now     func() time.Time
 
@@ -56,7 +56,7 @@ type Transport struct {
 	closed  bool
 }
 
-// generation is connections that are retired together. net/http closes single ones only when they are idle.
+// generation is a set of connections that are retired together, because net/http cannot close one that is in use.
 type generation struct {
 	*http.Transport
 	since    time.Time
@@ -69,7 +69,7 @@ const (
 	maxFailures = 3
 )
 
-// NewTransport returns a transport without connections. Close it when it is replaced.
+// NewTransport returns a transport without connections. Call Close when it is replaced.
 func NewTransport(o TransportOptions) *Transport {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.TLS != nil {
@@ -113,8 +113,8 @@ func NewTransport(o TransportOptions) *Transport {
 	return t
 }
 
-// CloseIdleConnections retires the connections: idle ones are closed now, the others when their request ends, and
-// requests from now on get new ones.
+// CloseIdleConnections retires all connections: idle ones are closed now, the others when their request ends. Later
+// requests get new connections.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	retired := t.retireLocked()
@@ -122,8 +122,8 @@ func (t *Transport) CloseIdleConnections() {
 	retired.CloseIdleConnections()
 }
 
-// Close is CloseIdleConnections for a transport that has been replaced: what its client still asks leaves no connection
-// open either.
+// Close is CloseIdleConnections for a transport that has been replaced: the connections of later requests are not kept
+// either.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.closed = true
@@ -166,7 +166,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// ended closes the connections of a request that has ended if they are no longer wanted.
+// ended is called when a request has ended. It closes the idle connections of a generation that was retired.
 func (t *Transport) ended(over *generation) {
 	t.mu.Lock()
 	wanted := over == t.current && !t.closed
@@ -176,7 +176,7 @@ func (t *Transport) ended(over *generation) {
 	}
 }
 
-// trackedBody is the body of an answer, whose request ends when it is closed.
+// trackedBody reports the end of a request, which is when the body of its answer is closed.
 type trackedBody struct {
 	io.ReadCloser
 	transport *Transport
@@ -210,7 +210,7 @@ type attempt struct {
 // DialContext connects as net.Dialer does.
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
-	defer cancel() // the attempts that are left
+	defer cancel() // ends the other attempts
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -245,12 +245,12 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		if a.err == nil {
 			return a.conn, nil
 		}
-		err = cmp.Or(err, a.err) // the first is the most telling
+		err = cmp.Or(err, a.err)
 	}
 	return nil, err
 }
 
-// dialAfter dials when it is this address's turn, or after a time.
+// dialAfter dials when turn is closed or after a time.
 func (d *dialer) dialAfter(
 	ctx context.Context, turn <-chan struct{}, wait time.Duration, network, address string,
 ) (net.Conn, error) {
@@ -263,12 +263,12 @@ func (d *dialer) dialAfter(
 	return d.dial(ctx, network, address)
 }
 
-// tries limits how often net/http sends a request. On its own it does so again for every kept connection of HTTP/1.1
-// that breaks before an answer begins: a request that makes the API hang up would take all of them down, in every
-// scrape. On HTTP/2 it sends again only what the API says that it has not begun.
+// tries limits how often net/http sends a request on HTTP/1.1. By itself net/http sends it again whenever a kept
+// connection breaks before the answer: a request that makes the API hang up would break all connections, in every
+// scrape. On HTTP/2 it repeats only requests that the API has not processed, as the API says.
 type tries struct {
 	sent   atomic.Int32
-	over   atomic.Bool // there would have been one more
+	over   atomic.Bool // one more was prevented
 	cancel context.CancelFunc
 }
 
@@ -287,7 +287,7 @@ func (t *tries) trace(ctx context.Context) context.Context {
 			}
 			t.over.Store(true)
 			t.cancel()
-			_ = got.Conn.Close() // else it may still be sent
+			_ = got.Conn.Close() // net/http would still send it, although ctx is done
 		},
 	})
 }
