@@ -88,7 +88,7 @@ func isOwn(body []byte, asked string) bool {
 		a, err = readAnswer(bareName.ReplaceAll(body, []byte(`$1"$2":`)))
 	}
 	id := a.id.unquote()
-	return err == nil && a.saysNotFound() && a.result == nil && len(id) > 0 && !isAnother(id, asked)
+	return err == nil && a.saysNotFound() && a.result.empty() && len(id) > 0 && !isAnother(id, asked)
 }
 
 var bareName = regexp.MustCompile(`([{,]\s*)(\w+)\s*:`)

@@ -57,15 +57,7 @@ func (m Mask) at(low []byte) int {
 }
 
 // Contains reports whether text contains a secret.
-func (m Mask) Contains(text string) bool {
-	low := lower([]byte(text))
-	for i := range low {
-		if m.at(low[i:]) > 0 {
-			return true
-		}
-	}
-	return false
-}
+func (m Mask) Contains(text string) bool { return m.Hide(text) != text }
 
 // Hide returns text with "<secret>" in place of each secret.
 func (m Mask) Hide(text string) string { return hide([]byte(text), 0, math.MaxInt, m.at) }
@@ -157,13 +149,5 @@ func printable(v raw, masks ...Mask) string {
 
 // isDocumented reports whether low starts with what looks like a documented token or id.
 func isDocumented(low []byte) bool {
-	if len(low) < documented {
-		return false
-	}
-	for _, c := range low[:documented] {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
+	return len(low) >= documented && len(bytes.Trim(low[:documented], "0123456789abcdef")) == 0
 }
