@@ -29,8 +29,8 @@ type TransportOptions struct {
 //
 // No connection is kept for ever, because the API may move. After five minutes, and after three failures in a row,
 // requests get new connections, to the addresses that the API's name has then. The old ones are closed when their
-// requests have ended. A failure is an error or any status but 200 and 404. Failures count once the connections are
-// ten seconds old.
+// requests have ended. A failure is an error or a 5xx, as a working API gives every other status. Failures count once
+// the connections are ten seconds old.
 //
 // A connection whose path has gone silent, as in mobile networks, is given up. Only asking can tell it from a slow
 // answer. An HTTP/1.1 connection in use goes down with its request; an idle one is probed by TCP, fast enough to be
@@ -152,7 +152,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := over.RoundTrip(r)
 
 	t.mu.Lock()
-	if err == nil && (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNotFound) {
+	if err == nil && resp.StatusCode < http.StatusInternalServerError {
 		over.failures = 0
 	} else {
 		over.failures++

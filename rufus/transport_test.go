@@ -119,11 +119,12 @@ func TestConnectionsAreRetiredAfterFailures(t *testing.T) {
 			statuses []int
 			opened   int32
 		}{
-			{0, []int{500, 502, 403, 500}, 1}, // too young
+			{0, []int{500, 502, 503, 504}, 1}, // too young
 			{10 * time.Second, []int{500}, 2},
 			{10 * time.Second, []int{500}, 2},
-			{0, []int{404, 500, 500}, 2}, // 404 may be the API's own, and ends a row
-			{0, []int{429}, 2},
+			{0, []int{404, 500, 500}, 2}, // a 404 ends a row, as every answer of a working API
+			{0, []int{403, 500, 429}, 2},
+			{0, []int{500, 500, 500}, 2},
 			{0, []int{500}, 3},
 			{time.Second, []int{500, 500, 500, 500}, 3},
 		} {
