@@ -2,14 +2,15 @@ package rufus
 
 import (
 	"bytes"
+	"errors"
 	"regexp"
 )
 
-// answer is the part of an answer that is used. Which generation of the documentation the live server follows is
-// unknown, so both are read: {"result": …} and {"body": {"result": …}}, with the result an array or a single object.
+// answer is the used part of an answer. The documentation has two generations, and which one the live server follows is
+// unknown. So both are read: {"result": …} and {"body": {"result": …}}. The result is an array or an object.
 type answer struct {
 	description, result, pagination raw
-	id                              raw // what a 404 was asked for: token_session or deviceid (documented)
+	id                              raw // token_session or deviceid: what a 404 was asked for (documented)
 }
 
 var (
@@ -19,7 +20,7 @@ var (
 
 func invalid(detail string) error { return &Error{Reason: InvalidResponse, Detail: detail} }
 
-// readAnswer takes the body of an answer apart. Errors are InvalidResponse.
+// readAnswer parses the body of an answer. Errors are an *Error with InvalidResponse.
 func readAnswer(body []byte) (answer, error) {
 	object, ok := parse(body)
 	if !ok {
@@ -38,25 +39,13 @@ func readAnswer(body []byte) (answer, error) {
 }
 
 func content(object raw) (a answer, envelope raw) {
-	for name, value := range object.members() {
-		switch string(name) {
-		case "description":
-			a.description = value
-		case "result":
-			a.result = value
-		case "pagination":
-			a.pagination = value
-		case "token_session", "deviceid":
-			a.id = value
-		case "body":
-			envelope = value
-		}
-	}
+	object.read(member{"description", &a.description}, member{"result", &a.result}, member{"pagination", &a.pagination},
+		member{"token_session", &a.id}, member{"deviceid", &a.id}, member{"body", &envelope})
 	return a, envelope
 }
 
-// each calls f for every record of the result, which is an array of objects (null and {} are objects without members)
-// or a single object, and returns how many there were. It ends with the first error, of f or an InvalidResponse.
+// each calls f for every record of the result and returns their number. A null in the array counts as a record without
+// members. It stops at the first error: one of f, or an *Error with InvalidResponse.
 func (a *answer) each(f func(record raw) error) (n int, err error) {
 	switch {
 	case a.result.empty():
@@ -78,73 +67,56 @@ func (a *answer) each(f func(record raw) error) (n int, err error) {
 	return n, nil
 }
 
-// saysNone reports whether a 200 without records is the API's way to say that there are none: it has a result, which is
-// empty, or a description that is documented. Any other JSON may be somebody else's, such as a gateway's error.
+// saysNone reports whether a 200 without records says that there are none: it has an empty result or a documented
+// description. Other JSON may come from somebody else, for example a gateway that reports an error.
 func (a *answer) saysNone() bool {
 	return a.result != nil || string(a.description.unquote()) == "Success" || a.saysNotFound()
 }
 
-// saysNotFound reports whether the description is one of those of a 404 (documented).
+// saysNotFound reports whether the description is that of a 404 (documented).
 func (a *answer) saysNotFound() bool {
 	said := string(a.description.unquote())
 	return said == "Session not found" || said == "Sessions not found"
 }
 
-// isOwn reports whether the body of a 404 is the API's own, so that it says something of the session or device that was
-// asked for: {description: "Sessions not found", deviceid: "…"} and nothing before or behind it. The documented body
-// has no quotes around its names; with them and in the envelope it is plausible. Gateways, pages and other servers
-// have answers of their own, and of those nothing follows.
+// isOwn reports whether the body of a 404 comes from the API and is about what was asked for. It must be {description:
+// "Sessions not found", deviceid: "…"} (documented, without quotes around the names) or the same in JSON or in the
+// envelope (inferred), and nothing else. A 404 of a gateway or of a wrong address says nothing about a session.
 func isOwn(body []byte, asked string) bool {
 	a, err := readAnswer(body)
-	if err == errNoObject { //nolint:errorlint // it is ours
+	if errors.Is(err, errNoObject) {
 		a, err = readAnswer(bareName.ReplaceAll(body, []byte(`$1"$2":`)))
 	}
 	id := a.id.unquote()
-	return err == nil && a.saysNotFound() && a.result == nil && len(id) > 0 && !isAnother(id, asked)
+	return err == nil && a.saysNotFound() && a.result.empty() && len(id) > 0 && !isAnother(id, asked)
 }
 
 var bareName = regexp.MustCompile(`([{,]\s*)(\w+)\s*:`)
 
-// isAnother reports whether an id or token is certainly not the one that was asked for. One of another form, such as a
-// shortened one, may be the same.
+// isAnother reports whether an id or token is certainly not the one that was asked for. One of another length may be a
+// shortened form of it.
 func isAnother(id []byte, asked string) bool {
 	return len(id) == len(asked) && !bytes.EqualFold(id, []byte(asked))
 }
 
-// sessionRecord is a session as the API writes it. The list of a device's sessions has only the first five (documented).
+// sessionRecord is a session as the API writes it. The list of a device's sessions has only the first five
+// (documented).
 type sessionRecord struct {
 	token, alias, created, active, passings raw
 	duration, first, last                   raw
 	device                                  raw // undocumented
 }
 
+// readSession returns the members of a record.
 func readSession(object raw) (r sessionRecord) {
-	for name, value := range object.members() {
-		switch string(name) {
-		case "token_session":
-			r.token = value
-		case "alias":
-			r.alias = value
-		case "creation_date":
-			r.created = value
-		case "active":
-			r.active = value
-		case "passings":
-			r.passings = value
-		case "duration":
-			r.duration = value
-		case "first":
-			r.first = value
-		case "last":
-			r.last = value
-		case "deviceid":
-			r.device = value
-		}
-	}
+	object.read(member{"token_session", &r.token}, member{"alias", &r.alias}, member{"creation_date", &r.created},
+		member{"active", &r.active}, member{"passings", &r.passings}, member{"duration", &r.duration},
+		member{"first", &r.first}, member{"last", &r.last}, member{"deviceid", &r.device})
 	return r
 }
 
-// supersedes reports whether r describes its device better than other does: active before closed, then newer.
+// supersedes reports whether r describes its device better than other does: active beats closed, then newer beats
+// older.
 func (r *sessionRecord) supersedes(other *sessionRecord) bool {
 	active, _ := r.active.bool().Get()
 	if otherActive, _ := other.active.bool().Get(); active != otherActive {
@@ -154,33 +126,4 @@ func (r *sessionRecord) supersedes(other *sessionRecord) bool {
 	created, _ := ignored.read("", r.created).Get()
 	otherCreated, _ := ignored.read("", other.created).Get()
 	return created.After(otherCreated)
-}
-
-// deviceRecord is a device as the API writes it.
-type deviceRecord struct {
-	id, model, firmware, status, battery, charging, telemetry, login raw
-}
-
-func readDevice(object raw) (r deviceRecord) {
-	for name, value := range object.members() {
-		switch string(name) {
-		case "deviceid":
-			r.id = value
-		case "model":
-			r.model = value
-		case "firmware":
-			r.firmware = value
-		case "device_status":
-			r.status = value
-		case "battery_percentage":
-			r.battery = value
-		case "charging":
-			r.charging = value
-		case "last_telemetry_at":
-			r.telemetry = value
-		case "last_login":
-			r.login = value
-		}
-	}
-	return r
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// How much of an answer is read, after decompression. Nearly all are a few hundred bytes and fit a buffer that is used
-// again; one about a single session has no reason to be large.
+// How much of an answer is read, in bytes after decompression. Most answers have a few hundred. An answer about one
+// session has no reason to be large.
 const (
 	maxSession = 64 << 10
 	maxList    = 1 << 20
@@ -22,7 +22,7 @@ const (
 	smallBody  = 8 << 10
 )
 
-// maxID is how long a token or an id may be, in bytes; documented are 64.
+// maxID is the maximum length of a configured token or id; those in the documentation have 64 characters.
 const maxID = 128
 
 // Options say how to reach the API.
@@ -36,32 +36,39 @@ type Options struct {
 	// Observe is called as each request begins, and what it returned with the request's outcome: nil, an *Error or
 	// context.Canceled. It may be nil.
 	Observe func() func(error)
-	// Mask returns what no text of the API may show besides Key, what was asked for and what has the form of a token:
-	// all that is configured, for whoever writes an alias may know another's. Texts are made safe here, once: those of
-	// a Session and a DeviceHealth are at most 200 characters of valid UTF-8, none of which is invisible or moves the
-	// cursor, with "<secret>" in place of what is secret. It is called for every text, so it may change with the
-	// configuration. It may be nil.
+	// Mask returns the mask for the secrets of the configuration, because whoever writes an alias may know the token of
+	// another session. It is called for every text, so the configuration may change. It may be nil.
+	//
+	// All texts in a Session and a DeviceHealth are safe to show: valid UTF-8 of at most 200 characters, without control
+	// characters and invisible ones, and with "<secret>" in place of Key, of what was asked for, of everything that looks
+	// like a documented token, and of what Mask finds.
 	Mask func() Mask
-	// Paused reports whether the API wants no requests now. It is asked before each request of a call but the first,
-	// which is up to the caller; while it says so, such a call fails with RateLimited. It may be nil.
+	// Paused reports whether no requests may be sent because the API asked for a pause. It is called before the second
+	// and each further request of a call, which then fails with RateLimited; the first request is the caller's decision.
+	// It may be nil.
 	Paused func() bool
 }
 
 // Client asks the API. It only ever sends GET, follows no redirect, keeps no state but its connections, and may be
 // used by many goroutines at once.
 type Client struct {
-	request   func(ctx context.Context, path, values string) *http.Request // knows the key; fmt looks into no function
-	key       Mask
-	timeout   time.Duration
-	transport http.RoundTripper
-	observe   func() func(error)
-	known     func() Mask
-	paused    func() bool
-	buffers   sync.Pool // of *bytes.Buffer
+	o       Options
+	key     Mask
+	request func(ctx context.Context, path, values string) *http.Request // knows the key; fmt looks into no function
+	buffers sync.Pool                                                    // of *bytes.Buffer
 }
 
 // NewClient returns a client; o must be complete, except for what may be nil.
 func NewClient(o Options) *Client {
+	if o.Observe == nil {
+		o.Observe = func() func(error) { return func(error) {} }
+	}
+	if o.Mask == nil {
+		o.Mask = func() Mask { return Mask{} }
+	}
+	if o.Paused == nil {
+		o.Paused = func() bool { return false }
+	}
 	base := *o.URL
 	base.Path = strings.TrimSuffix(base.Path, "/")
 	header := http.Header{}
@@ -80,25 +87,7 @@ func NewClient(o Options) *Client {
 		req.URL = &target
 		return req
 	}
-	c := &Client{
-		request:   request,
-		key:       NewMask([]Secret{o.Key}),
-		timeout:   o.Timeout,
-		transport: o.Transport,
-		observe:   func() func(error) { return func(error) {} },
-		known:     func() Mask { return Mask{} },
-		paused:    func() bool { return false },
-	}
-	if o.Observe != nil {
-		c.observe = o.Observe
-	}
-	if o.Mask != nil {
-		c.known = o.Mask
-	}
-	if o.Paused != nil {
-		c.paused = o.Paused
-	}
-	return c
+	return &Client{o: o, key: NewMask([]Secret{o.Key}), request: request}
 }
 
 // query is one request to the API.
@@ -106,32 +95,32 @@ type query struct {
 	path   string
 	values string             // after the question mark
 	asked  string             // the token or id that it is about
-	most   int                // bytes of a 200
-	none   error              // what the API's own 404 means; nil: a state, not a failure
-	read   func(answer) error // of a 200; its error passes through, and the answer is gone when it returns
+	most   int                // bytes of a 200 that are read
+	none   error              // what a 404 in the API's own words means; nil: a state, not a failure
+	read   func(answer) error // called for a 200, must not keep the answer; get returns its error
 }
 
 // getter sends a query: get or further.
 type getter func(context.Context, query) error
 
-// further is get for the requests of a call after its first.
+// further is get for the second and each further request of a call.
 func (c *Client) further(ctx context.Context, q query) error {
-	if c.paused() {
+	if c.o.Paused() {
 		return &Error{Reason: RateLimited, Detail: "no further request, as the API asked"}
 	}
 	return c.get(ctx, q)
 }
 
-// get asks q. It uses the round tripper itself: an http.Client would follow redirects, sending the key to whatever
-// host they name, and put the URL into its errors.
+// get sends q. It uses the round tripper itself, because an http.Client would follow redirects, sending the key to
+// another host, and put the URL into its errors.
 func (c *Client) get(ctx context.Context, q query) (err error) {
-	done := c.observe()
+	done := c.o.Observe()
 	defer func() { done(err) }()
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
 
 	tries := tries{cancel: cancel}
-	resp, err := c.transport.RoundTrip(c.request(tries.trace(ctx), q.path, q.values))
+	resp, err := c.o.Transport.RoundTrip(c.request(tries.trace(ctx), q.path, q.values))
 	switch {
 	case err != nil && tries.over.Load():
 		return &Error{Reason: Network, Detail: "the connection was closed instead of an answer, twice"}
@@ -171,16 +160,16 @@ func (c *Client) get(ctx context.Context, q query) (err error) {
 	}
 }
 
-// drain reads what is left of an error's body, if it is not too much, so that the connection can serve again. A 101 has
-// no body that would end.
+// drain reads the rest of an error's body, up to a limit, so that the connection can be used again. The body of a 101
+// never ends.
 func drain(resp *http.Response) {
 	if resp.StatusCode >= http.StatusOK {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxSession)
 	}
 }
 
-// readAll reads the body of resp into to, up to one byte more than most. The buffer grows by large steps: one that
-// doubles would take more in sum. gzip has been undone by net/http unless it has its old name.
+// readAll reads the body of resp into to, up to one byte more than most. The buffer grows in large steps, which takes
+// less memory in total than doubling. net/http has already undone gzip, but not under its old name.
 func readAll(to *bytes.Buffer, resp *http.Response, most int) error {
 	to.Reset()
 	from := &io.LimitedReader{R: resp.Body}

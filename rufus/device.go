@@ -17,7 +17,7 @@ type DeviceHealth struct {
 	Charging      Option[bool]
 	LastTelemetry Option[time.Time]
 	LastLogin     Option[time.Time]
-	// Unreadable names the members that should be instants and are not, such as "last_login"; "": none.
+	// Unreadable has the names of the members that are not a date-time but should be, as in Session.
 	Unreadable string
 }
 
@@ -28,7 +28,7 @@ type DeviceList struct {
 	Complete bool
 }
 
-// Health returns what the list says of the device with that id, whose case does not matter.
+// Health returns what the list says about the device with that id and whether it is listed. Case does not matter.
 func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 	health, listed = l.devices[upper(id.Reveal())]
 	return health, listed
@@ -36,21 +36,21 @@ func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 
 func upper(id string) Secret { return NewSecret(strings.ToUpper(id)) }
 
-// A page of 1000 devices stays below maxList at a kilobyte each. maxDevices bounds a server that never ends.
+// A page of 1000 devices of 1 KiB each stays below maxList. maxDevices is the limit for a server that never ends.
 const (
 	devicesPerPage = 1000
 	maxDevices     = 20_000
 )
 
-// Devices asks for all devices of the account, page after page: GET /devices (documented, pages count from 1). All of
-// it has to come within the time of one request: it holds the place of one, which sessions may be waiting for. Errors
-// are as for Session; a list that failed half-way is none.
+// Devices asks for all devices of the account, page after page: GET /devices (documented, the first page is 1). All
+// pages together must come within the Timeout of one request, because sessions may be waiting for its place. Errors are
+// as for Session; if one page fails, there is no list.
 //
-// The list is complete when the API says that there are no more pages, the pages had as many different devices as it
-// counts (where it does), and each had an id. It ends, incomplete, where a page brings nothing new.
+// The list is complete if the API says that there are no more pages, each device has an id, and there are as many
+// devices as its total says, if it gives one. A page that adds no device ends the list.
 func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 	list := DeviceList{devices: make(map[Secret]DeviceHealth)}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
 	get := c.get
 	for page := 1; ; page++ {
@@ -77,29 +77,19 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 	}
 }
 
-// addPage adds a page of devices to the list and returns whether more follow, as far as it says.
+// addPage adds a page to the list and returns whether more pages follow; absent if the page does not say.
 func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err error) {
 	n, err := a.each(func(object raw) error {
 		if len(list.devices) > maxDevices {
 			return invalid("the list of devices does not end")
 		}
-		r := readDevice(object)
-		id := r.id.unquote()
-		if len(id) > maxID {
-			id = nil
-		}
-		list.devices[upper(string(id))] = c.health(&r, upper(string(id)))
+		id, health := c.device(object)
+		list.devices[id] = health
 		return nil
 	})
-	var total Option[float64]
-	for name, value := range a.pagination.members() {
-		switch string(name) {
-		case "total":
-			total = value.number()
-		case "has_more":
-			more = value.bool()
-		}
-	}
+	var total, hasMore raw
+	a.pagination.read(member{"total", &total}, member{"has_more", &hasMore})
+	more = hasMore.bool()
 	goesOn, said := more.Get()
 	switch {
 	case err != nil:
@@ -107,27 +97,35 @@ func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err err
 	case n == 0 && !said && !a.saysNone():
 		return more, invalid("the answer says nothing of devices")
 	case said && !goesOn:
-		count, counted := total.Get()
+		count, counted := total.number().Get()
 		_, nameless := list.devices[Secret{}]
 		list.Complete = !nameless && (!counted || float64(len(list.devices)) >= count)
 	}
 	return more, nil
 }
 
-// health turns a record into a DeviceHealth.
-func (c *Client) health(r *deviceRecord, id Secret) DeviceHealth {
+// device reads a record of the list. id is zero if the record has none, or one that is longer than any that can be
+// configured.
+func (c *Client) device(object raw) (id Secret, health DeviceHealth) {
 	var d dates
-	health := DeviceHealth{
-		Model:         c.text(r.model, id, nil),
-		Firmware:      c.text(r.firmware, id, nil),
-		Status:        c.text(r.status, id, nil),
-		Charging:      r.charging.bool(),
-		LastTelemetry: d.read("last_telemetry_at", r.telemetry),
-		LastLogin:     d.read("last_login", r.login),
+	var name, model, firmware, status, battery, charging, telemetry, login raw
+	object.read(member{"deviceid", &name}, member{"model", &model}, member{"firmware", &firmware},
+		member{"device_status", &status}, member{"battery_percentage", &battery}, member{"charging", &charging},
+		member{"last_telemetry_at", &telemetry}, member{"last_login", &login})
+	if text := name.unquote(); len(text) <= maxID {
+		id = upper(string(text))
+	}
+	health = DeviceHealth{
+		Model:         c.text(model, id, nil),
+		Firmware:      c.text(firmware, id, nil),
+		Status:        c.text(status, id, nil),
+		Charging:      charging.bool(),
+		LastTelemetry: d.read("last_telemetry_at", telemetry),
+		LastLogin:     d.read("last_login", login),
 		Unreadable:    d.unreadable,
 	}
-	if percent, ok := r.battery.number().Get(); ok && percent >= 0 && percent <= 100 {
+	if percent, ok := battery.number().Get(); ok && percent >= 0 && percent <= 100 {
 		health.Battery = Some(percent / 100)
 	}
-	return health
+	return id, health
 }

@@ -176,6 +176,7 @@ var notFounds = []struct {
 	{"on lines", "\n{\n  description: \"Sessions not found\",\n  deviceid : \"" + device + "\"\n}\n", true},
 	{"JSON", ownJSON, true},
 	{"JSON and more", strings.Replace(ownJSON, "{", `{"statusCode": 404, `, 1), true},
+	{"JSON and no result", strings.Replace(ownJSON, "{", `{"result": [], `, 1), true},
 	{"half of the names in quotes", `{"description": "Sessions not found", deviceid: "` + device + `"}`, true},
 	{"in the envelope", `{body: ` + ownNone + `}`, true},
 	{"in the envelope, JSON", `{"body": ` + ownJSON + `}`, true},

@@ -2,5 +2,5 @@
 // answers, errors and secrets, and nothing of Prometheus.
 //
 // What is known of the API comes from the vendor's public help pages; nothing was tried against the live service.
-// Each docstring says whether a fact is documented, inferred or unknown.
+// The comments say which facts are documented, inferred or unknown.
 package rufus

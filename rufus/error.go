@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Reason says in one word why a target could not be read. The set is closed, so it can be a label.
+// Reason is why a target could not be read. The set is closed, so it can be a label.
 type Reason string
 
 // The reasons, and what leads to each.
@@ -43,7 +43,7 @@ func Reasons() []Reason {
 type Error struct {
 	Reason Reason
 	Detail string        // a lower-case phrase for a human
-	Wait   time.Duration // when this answer was the one that asked: how long the API wants no further request; else 0
+	Wait   time.Duration // >0: with this answer the API asked for no further requests for that long
 }
 
 // Error returns reason and detail.
@@ -62,11 +62,11 @@ func ReasonOf(err error) Reason {
 	}
 }
 
-// How long to leave the API alone: what it says, within these limits.
+// How long to send no requests: as long as the API asks for, within these limits.
 const (
-	waitUnsaid     = 30 * time.Second // a 429 that does not say
+	waitUnsaid     = 30 * time.Second // for a 429 without Retry-After
 	waitAtLeast    = time.Second
-	waitAtMost429  = 5 * time.Minute // and for a 403
+	waitAtMost429  = 5 * time.Minute // also for a 403
 	waitAtMost503  = time.Minute
 	detailTimedOut = "no answer within the time limit"
 )
@@ -81,7 +81,7 @@ func statusError(resp *http.Response, now time.Time) *Error {
 			said = waitUnsaid
 		}
 		return &Error{Reason: RateLimited, Detail: status, Wait: min(said, waitAtMost429)}
-	case code == http.StatusForbidden && ok: // gateways that limit by address answer so (inferred); a wrong key has no date
+	case code == http.StatusForbidden && ok: // a gateway that limits by address (inferred), not a wrong key
 		return &Error{Reason: RateLimited, Detail: status + " with Retry-After", Wait: min(said, waitAtMost429)}
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return &Error{Reason: Unauthorized, Detail: status}

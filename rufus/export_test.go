@@ -45,7 +45,7 @@ func Members(body []byte) map[string][]string {
 		return nil
 	}
 	found := map[string][]string{}
-	for name, value := range object.members() {
+	for name, value := range object.parts('{') {
 		found[string(name)] = []string{string(value)}
 		delete(found, string(name)+"[]")
 		for _, element := range value.elements() {

@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// raw is one JSON value as the API wrote it; nil is one that is absent. It is valid JSON, for it is a part of what
-// parse has checked as a whole, and belongs to the buffer of its answer.
+// raw is a JSON value as the API wrote it, nil if absent. It is valid, because parse has checked the whole document,
+// and it points into the buffer of its answer.
 //
-// encoding/json cannot be used beyond that check: it takes "Passings", and with Unicode's folding even "paſſings", for
-// "passings". Names are compared exactly here. Of a name that occurs twice the last counts, as in encoding/json.
+// encoding/json only does that check, because it does not compare names exactly: it reads "Passings", and by Unicode's
+// case folding even "paſſings", as "passings". If a name occurs twice, the last one counts, as in encoding/json.
 type raw []byte
 
-// parse returns the object that body is, after a byte order mark if there is one.
+// parse returns the JSON object in body and reports whether body is nothing else. A byte order mark before it is
+// skipped.
 func parse(body []byte) (object raw, ok bool) {
 	object = trim(bytes.TrimPrefix(body, []byte("\uFEFF")))
 	return object, len(object) > 0 && object[0] == '{' && json.Valid(object)
@@ -28,12 +29,27 @@ func trim(v raw) raw {
 	return v
 }
 
-// members returns the names and values of an object; nothing of another type has any.
-func (v raw) members() iter.Seq2[raw, raw] { return v.parts('{') }
+// member says where to store the member of an object that has exactly this name.
+type member struct {
+	name  string
+	value *raw
+}
 
-// elements returns the values of an array, each with no name; nothing of another type has any.
+// read stores the members of an object. A value of another type has none.
+func (v raw) read(members ...member) {
+	for name, value := range v.parts('{') {
+		for _, m := range members {
+			if m.name == string(name) {
+				*m.value = value
+			}
+		}
+	}
+}
+
+// elements returns the values of an array, with empty names. A value of another type has none.
 func (v raw) elements() iter.Seq2[raw, raw] { return v.parts('[') }
 
+// parts returns the names and values of an object, if open is '{', or the values of an array, if it is '['.
 func (v raw) parts(open byte) iter.Seq2[raw, raw] {
 	return func(yield func(name, value raw) bool) {
 		if !v.is(open) {
@@ -57,7 +73,7 @@ func (v raw) parts(open byte) iter.Seq2[raw, raw] {
 	}
 }
 
-// end returns where the value ends that v begins with.
+// end returns the length of the value at the start of v.
 func (v raw) end() int {
 	depth := 0
 	for i := 0; ; i++ {
@@ -84,16 +100,16 @@ func (v raw) end() int {
 	}
 }
 
-// is reports whether v is there and begins with that byte, which tells its type.
+// is reports whether v begins with that byte, which tells its type.
 func (v raw) is(first byte) bool { return len(v) > 0 && v[0] == first }
 
-// empty reports whether v is absent, null, or an object or array with nothing in it.
+// empty reports whether v is absent, null, {} or [].
 func (v raw) empty() bool {
 	return v == nil || v.is('n') || (v.is('{') || v.is('[')) && len(trim(v[1:])) == 1
 }
 
-// unquote returns what a string says, perhaps not in valid UTF-8, and nothing of another type. Only escapes cost an
-// allocation.
+// unquote returns the content of a string, which may not be valid UTF-8, and nothing for another type. It allocates
+// only for escapes.
 func (v raw) unquote() []byte {
 	if !v.is('"') {
 		return nil
@@ -102,11 +118,11 @@ func (v raw) unquote() []byte {
 		return v[1 : len(v)-1]
 	}
 	var s string
-	_ = json.Unmarshal(v, &s) // a valid string
+	_ = json.Unmarshal(v, &s) // cannot fail
 	return []byte(s)
 }
 
-// name is unquote for the name of a member. An escape that cannot be in a documented one is left as it is.
+// name is a faster unquote for names. It leaves escapes as they are if they cannot be part of a documented name.
 func (v raw) name() raw {
 	if bytes.IndexByte(v, '\\') >= 0 {
 		if name, err := strconv.Unquote(string(v)); err == nil {
@@ -116,10 +132,10 @@ func (v raw) name() raw {
 	return v[1 : len(v)-1]
 }
 
-// maxText is how many bytes of a string are looked at that becomes a text: 340 characters if each is escaped.
+// maxText is how much of a string can become a label, in bytes: enough for 340 characters if all are escaped.
 const maxText = 4 << 10
 
-// text is unquote for strings of any length: of one longer than maxText it returns the beginning, and cut is true.
+// text is unquote for strings that may be long: it returns the first maxText bytes and reports whether there are more.
 func (v raw) text() (text []byte, cut bool) {
 	if !v.is('"') || len(v) <= maxText {
 		return v.unquote(), false
@@ -138,7 +154,7 @@ func (v raw) text() (text []byte, cut bool) {
 	return append(v[:end:end], '"').unquote(), true
 }
 
-// bool returns what a boolean says; anything else is absent.
+// bool returns a boolean; any other type is absent.
 func (v raw) bool() Option[bool] {
 	if v.is('t') || v.is('f') {
 		return Some(v[0] == 't')
@@ -146,8 +162,8 @@ func (v raw) bool() Option[bool] {
 	return Option[bool]{}
 }
 
-// number returns a number that fits a float64, in at most 100 characters: more take long to read. Anything else is
-// absent.
+// number returns a number; one that does not fit a float64, is longer than 100 characters, which would be slow to
+// parse, or any other type is absent.
 func (v raw) number() Option[float64] {
 	if len(v) > 100 {
 		return Option[float64]{}
@@ -158,13 +174,13 @@ func (v raw) number() Option[float64] {
 	return Option[float64]{}
 }
 
-// dates reads instants and notes the names of those that are none.
+// dates reads date-times and collects the names of those that are unreadable.
 type dates struct{ unreadable string }
 
-// read returns the instant that value says: RFC 3339 (documented), and what else is unambiguous: a blank for T, small
-// letters, an offset of +hhmm or +hh. A number, a date without a zone or an impossible one would have to be guessed at:
-// it is unreadable. What is absent, null or "" is not, nor is how some servers write "none": the years 0 and 1 in
-// any zone, and the beginning of Unix time.
+// read returns the instant of a date-time. It reads RFC 3339 (documented) and other unambiguous forms: a space instead
+// of T, lower case, an offset like +0100 or +01. Everything else is unreadable, because its meaning would be a guess: a
+// number, a date without a zone, an impossible date. Absent, null and "" give no instant but are not unreadable. The
+// same goes for the ways in which some servers write "none": the years 0 and 1 in any zone, and the start of Unix time.
 func (d *dates) read(name string, value raw) Option[time.Time] {
 	text := value.unquote()
 	if value == nil || value.is('n') || string(value) == `""` || bytes.HasPrefix(text, []byte("0000-00-00")) {
@@ -183,7 +199,7 @@ func (d *dates) read(name string, value raw) Option[time.Time] {
 	return Option[time.Time]{}
 }
 
-// rfc3339 returns text in the form of RFC 3339 if it is a date in one of the other forms that are read.
+// rfc3339 converts the other forms that are read to RFC 3339. It does not check them.
 func rfc3339(text []byte) []byte {
 	const date, clock = len("2006-01-02"), len("2006-01-02T15:04:05")
 	if len(text) <= clock || len(text) > 64 {

@@ -9,14 +9,14 @@ import (
 	"unicode/utf8"
 )
 
-// Mask finds any of many secrets in text that others have written, whatever the case of its letters. How long that
-// takes depends on the text alone. Its zero value finds nothing.
+// Mask finds secrets in text, ignoring case. The time that takes depends on the text, not on the number of secrets. The
+// zero Mask finds nothing.
 type Mask struct {
-	find              func(low []byte) int // knows the secrets, as fmt looks into no function; nil: there are none
-	shortest, longest int                  // of them, in bytes
+	find              func(low []byte) int // holds the secrets, because fmt does not look into functions; may be nil
+	shortest, longest int                  // length of the secrets in bytes
 }
 
-// NewMask returns the mask for secrets, which are ASCII; empty ones count for nothing.
+// NewMask returns a mask that finds these secrets, which must be ASCII. Empty ones are ignored.
 func NewMask(secrets []Secret) Mask {
 	var all []string
 	for _, secret := range secrets {
@@ -27,7 +27,7 @@ func NewMask(secrets []Secret) Mask {
 	if len(all) == 0 {
 		return Mask{}
 	}
-	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) }) // the longest counts
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) }) // the longest first
 	m := Mask{shortest: len(all[len(all)-1]), longest: len(all[0])}
 	prefix := min(8, m.shortest)
 	byPrefix := make(map[string][]string, len(all))
@@ -48,7 +48,7 @@ func NewMask(secrets []Secret) Mask {
 	return m
 }
 
-// at returns the length of the secret that low, in lower case, begins with; 0: none.
+// at returns the length of the longest secret at the start of low, which is in lower case; 0 if there is none.
 func (m Mask) at(low []byte) int {
 	if m.find == nil {
 		return 0
@@ -56,22 +56,14 @@ func (m Mask) at(low []byte) int {
 	return m.find(low)
 }
 
-// Contains reports whether there is a secret in text.
-func (m Mask) Contains(text string) bool {
-	low := lower([]byte(text))
-	for i := range low {
-		if m.at(low[i:]) > 0 {
-			return true
-		}
-	}
-	return false
-}
+// Contains reports whether text contains a secret.
+func (m Mask) Contains(text string) bool { return m.Hide(text) != text }
 
 // Hide returns text with "<secret>" in place of each secret.
 func (m Mask) Hide(text string) string { return hide([]byte(text), 0, math.MaxInt, m.at) }
 
-// hide returns text with "<secret>" in place of each secret, at most that many characters and without its last tail
-// bytes. find returns the length of the secret that a text in lower case begins with.
+// hide returns text with "<secret>" in place of each secret, but at most that many characters and without the last tail
+// bytes. find is like Mask.at.
 func hide(text []byte, tail, most int, find func(low []byte) int) string {
 	var b strings.Builder
 	low := lower(text)
@@ -104,16 +96,16 @@ func lower(text []byte) []byte {
 
 const (
 	maxRunes   = 200 // of a text that becomes a label
-	documented = 64  // hexadecimal digits make every token and id in the documentation
+	documented = 64  // hexadecimal digits are every token and id in the documentation
 )
 
-// printable makes of a string that the API sent what a label, a page and a log line can hold: at most maxRunes
-// characters of valid UTF-8. White space becomes blanks; what cannot be seen or turns the direction of writing is left
-// out, other control characters become U+FFFD. "<secret>" is in place of every secret of the masks, and of what has the
-// form of all documented tokens and ids: it may be another session's. What is not a string gives "".
+// printable returns a string of the API in a form that is safe in a label, a page and a log line; "" for another type.
+// The result is valid UTF-8 of at most maxRunes characters. White space becomes a space. Invisible characters and those
+// that change the direction of writing are dropped. Other control characters become U+FFFD. Each secret becomes
+// "<secret>", and so does everything that looks like a documented token or id, because it may be another session's.
 //
-// The text is cut before it is searched, so a long one costs no more: behind maxRunes characters, only what a secret
-// needs that begins before is looked at. None of that is returned, for a secret may be cut there.
+// A long text is cut before it is searched. The cut leaves room for one secret after maxRunes characters. Nothing of
+// that room is returned, because the cut may have split a secret there.
 func printable(v raw, masks ...Mask) string {
 	text, cut := v.text()
 	shortest, longest := documented, documented
@@ -155,15 +147,7 @@ func printable(v raw, masks ...Mask) string {
 	})
 }
 
-// isDocumented reports whether low begins with what has the form of all documented tokens and ids.
+// isDocumented reports whether low starts with what looks like a documented token or id.
 func isDocumented(low []byte) bool {
-	if len(low) < documented {
-		return false
-	}
-	for _, c := range low[:documented] {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
+	return len(low) >= documented && len(bytes.Trim(low[:documented], "0123456789abcdef")) == 0
 }

@@ -11,7 +11,8 @@ import (
 // Session is what a target's answer says about its session. All instants are of the API (documented as RFC 3339); what
 // it left out, or gave in a form that would have to be guessed at, is absent.
 type Session struct {
-	// Alias is free text (documented); it may be empty or repeat between sessions. It is safe to show: see Options.Mask.
+	// Alias is free text (documented). It may be empty, and two sessions may have the same. It is safe to show: see
+	// Options.Mask.
 	Alias    string
 	Active   bool              // the session receives passings (documented)
 	Passings Option[int64]     // raw detections, not participants (documented); absent: a device without session
@@ -19,11 +20,12 @@ type Session struct {
 	Duration Option[time.Time] // an instant of undocumented meaning
 	First    Option[time.Time] // first passing, by the device's clock (inferred)
 	Last     Option[time.Time] // last passing, by the device's clock (inferred): may be in the future or old
-	// Unreadable names the members of the answer that should be instants and are not, such as "first last"; "": none.
+	// Unreadable has the names of the members that are not a date-time but should be, separated by spaces, such as
+	// "first last". What they say is unknown, and the instant is absent.
 	Unreadable string
 }
 
-// State returns the session of target: by its token, or whichever is active on its device.
+// State calls Session or DeviceSession, depending on target.
 func (c *Client) State(ctx context.Context, target Target) (Session, error) {
 	if target.Follows == Device {
 		return c.DeviceSession(ctx, target.ID)
@@ -70,13 +72,15 @@ func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
 	return found, err
 }
 
-// DeviceSession asks for the session that is active on a device: GET /sessions/device/{id}/active (documented). Unless
-// that gives one, or fails, GET /sessions/device/{id} (documented) decides, for it was asked later: its active session,
-// else the newest closed one, so that its final count stays visible. A device without any session, in the API's own
-// words, gives an inactive Session with everything else absent. Errors are as for Session.
+// DeviceSession asks for the session that is active on a device: GET /sessions/device/{id}/active (documented). If
+// there is none, it asks for all sessions of the device: GET /sessions/device/{id} (documented). That answer is newer,
+// so it decides: the result is its active session, else the closed one created last, so that the final count stays
+// visible. If the API says that the device has no sessions, the result is an inactive Session with everything else
+// absent. Errors are as for Session.
 //
-// That none is active has status 404 (inferred), as has every wrong address. So whatever is not the API's own says
-// nothing: on /active it is as good as no answer, and for the list it is NotFound.
+// The API says that there is none by a 404 (inferred), which a gateway or a wrong address also gives. So a 404 counts
+// only in the API's own words. Any other 404 on /active, or a 200 that says nothing, is followed by the list; for the
+// list it is an error. There is no result from /active alone: the list may say that a session was started in between.
 func (c *Client) DeviceSession(ctx context.Context, id Secret) (Session, error) {
 	path := "/sessions/device/" + id.Reveal()
 	found, err := c.newest(ctx, c.get, query{path: path + "/active", most: maxSession}, id)
@@ -86,20 +90,21 @@ func (c *Client) DeviceSession(ctx context.Context, id Secret) (Session, error) 
 	return c.newest(ctx, c.further, query{path: path, most: maxList}, id)
 }
 
-// newest returns the active session of the answer to q, else the one created last; the zero Session when there is
-// none. Only that one needs to be valid: what older sessions lack does no harm.
+// newest returns the active session of the answer to q, else the one created last; the zero Session if there is none.
+// Only that one must be valid: an older session that lacks something does no harm.
 func (c *Client) newest(ctx context.Context, get getter, q query, id Secret) (Session, error) {
 	var found Session
 	q.asked = id.Reveal()
 	q.read = func(a answer) error {
-		var best *sessionRecord
+		var best sessionRecord
+		first := true
 		n, err := a.each(func(object raw) error {
 			r := readSession(object)
 			if isAnother(r.device.unquote(), q.asked) {
 				return invalid("the answer is about another device")
 			}
-			if best == nil || r.supersedes(best) {
-				best = &r
+			if first || r.supersedes(&best) {
+				best, first = r, false // a copy, as a pointer would put each of perhaps 300,000 records on the heap
 			}
 			return nil
 		})
@@ -111,16 +116,15 @@ func (c *Client) newest(ctx context.Context, get getter, q query, id Secret) (Se
 		case n == 0:
 			return errNoWord
 		}
-		found, err = c.session(best, id)
+		found, err = c.session(&best, id)
 		return err
 	}
 	err := get(ctx, q)
 	return found, err
 }
 
-// session turns a record into a Session. id is what was asked for. The record must say what the exporter is for:
-// whether it is active, and how many passings it has, as a whole number that a float64 holds exactly. The rest is
-// optional.
+// session turns a record into a Session. id is what was asked for. Only active and passings are required, and passings
+// must be a whole number that a float64 holds exactly.
 func (c *Client) session(r *sessionRecord, id Secret) (Session, error) {
 	active, ok := r.active.bool().Get()
 	if !ok {
@@ -143,14 +147,15 @@ func (c *Client) session(r *sessionRecord, id Secret) (Session, error) {
 	}, nil
 }
 
-// text returns a text of the API that is safe to show (see printable). asked is what was asked for, own the token or id
-// in the record itself.
+// text returns a text of the API in a form that is safe to show: see printable. asked is the id that was asked for, own
+// the token in the record; they are searched for only if they fit into the text.
 func (c *Client) text(v raw, asked Secret, own raw) string {
 	var ids []Secret
-	for _, id := range []Secret{asked, NewSecret(string(own.unquote()))} {
-		if len(id.Reveal()) < len(v) {
-			ids = append(ids, id)
-		}
+	if len(asked.Reveal()) < len(v) {
+		ids = append(ids, asked)
 	}
-	return printable(v, c.key, c.known(), NewMask(ids))
+	if token := own.unquote(); len(token) < len(v) {
+		ids = append(ids, NewSecret(string(token)))
+	}
+	return printable(v, c.key, c.o.Mask(), NewMask(ids))
 }

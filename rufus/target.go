@@ -1,12 +1,12 @@
 package rufus
 
-// Follows says how a target finds its session.
+// Follows is how a target finds its session.
 type Follows int
 
 const (
 	// Token asks for one fixed session by its token.
 	Token Follows = iota
-	// Device asks for whichever session is active on a device.
+	// Device asks for the session that is active on a device.
 	Device
 )
 

@@ -25,27 +25,29 @@ type TransportOptions struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Transport is a round tripper for NewClient that keeps its connections, at most MaxConns, but none for ever: the API may
-// move. After five minutes, and after three failures in a row, requests get new connections, to the addresses that the
-// API's name has then; the old ones are closed as soon as their requests have ended. A failure is an error or any status
-// but 200 and 404, and counts only for connections of ten seconds and more.
+// Transport is a round tripper for NewClient that keeps its connections, at most MaxConns.
 //
-// It gives up on connections whose path has gone silent, as mobile networks let them: that cannot be told from a slow
-// answer except by asking. HTTP/1.1 connections in use go down with their request; idle ones are probed by TCP, fast
-// enough to be gone before a scrape 15 s later. An HTTP/2 connection carries all requests and survives each of them, for
-// hundreds of timed-out requests if nobody looks: it is pinged after a quarter of a Timeout without a byte from the other
-// side and closed after another half without an answer. So it is gone before the first request that it lost has used up
-// its time, and whatever is asked next, in the same scrape, gets a new one.
+// No connection is kept for ever, because the API may move. After five minutes, and after three failures in a row,
+// requests get new connections, to the addresses that the API's name has then. The old ones are closed when their
+// requests have ended. A failure is an error or a 5xx, as a working API gives every other status. Failures count once
+// the connections are ten seconds old.
 //
-// Where an API allows fewer requests at a time on an HTTP/2 connection than are wanted (most allow 100 or more),
-// net/http opens further connections, beyond MaxConns. Its setting against that, StrictMaxConcurrentRequests, has
-// requests wait for each other for ever in Go 1.26, so it stays off.
+// A connection whose path has gone silent, as in mobile networks, is given up. Only asking can tell it from a slow
+// answer. An HTTP/1.1 connection in use goes down with its request; an idle one is probed by TCP, fast enough to be
+// gone before a scrape 15 s later. An HTTP/2 connection carries all requests and survives each of them: without pings,
+// hundreds of requests would time out on it. It is pinged after a quarter of Timeout without a byte from the other side
+// and closed after another half without an answer. So it is gone before the first request that it lost has used up
+// its time, and the next request of the same scrape gets a new one.
 //
-// What a server sends unasked on an idle connection, such as the rest of an answer that was longer than it said,
-// net/http writes to the standard logger: tokens perhaps. No setting of the transport prevents that, so a program that
+// If an API allows fewer requests at a time on an HTTP/2 connection than are wanted (most allow 100 or more), net/http
+// opens further connections, beyond MaxConns. Its setting against that, StrictMaxConcurrentRequests, makes requests
+// wait for each other for ever in Go 1.26, so it stays off.
+//
+// net/http writes to the standard logger what a server sends unasked on an idle connection, such as the rest of an
+// answer that was longer than it said: tokens perhaps. No setting of the transport prevents that, so a program that
 // uses this package must discard what the standard logger is given.
 type Transport struct {
-	connect func() *http.Transport // with no connections yet
+	connect func() *http.Transport // returns one without connections
 	dialer  *dialer
 	now     func() time.Time
 
@@ -54,7 +56,7 @@ type Transport struct {
 	closed  bool
 }
 
-// generation is connections that are retired together. net/http closes single ones only when they are idle.
+// generation is a set of connections that are retired together, because net/http cannot close one that is in use.
 type generation struct {
 	*http.Transport
 	since    time.Time
@@ -67,7 +69,7 @@ const (
 	maxFailures = 3
 )
 
-// NewTransport returns a transport without connections. Close it when it is replaced.
+// NewTransport returns a transport without connections. Call Close when it is replaced.
 func NewTransport(o TransportOptions) *Transport {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.TLS != nil {
@@ -111,8 +113,8 @@ func NewTransport(o TransportOptions) *Transport {
 	return t
 }
 
-// CloseIdleConnections retires the connections: idle ones are closed now, the others when their request ends, and
-// requests from now on get new ones.
+// CloseIdleConnections retires all connections: idle ones are closed now, the others when their request ends. Later
+// requests get new connections.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	retired := t.retireLocked()
@@ -120,8 +122,8 @@ func (t *Transport) CloseIdleConnections() {
 	retired.CloseIdleConnections()
 }
 
-// Close is CloseIdleConnections for a transport that has been replaced: what its client still asks leaves no connection
-// open either.
+// Close is CloseIdleConnections for a transport that has been replaced: the connections of later requests are not kept
+// either.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.closed = true
@@ -150,7 +152,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := over.RoundTrip(r)
 
 	t.mu.Lock()
-	if err == nil && (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNotFound) {
+	if err == nil && resp.StatusCode < http.StatusInternalServerError {
 		over.failures = 0
 	} else {
 		over.failures++
@@ -164,7 +166,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// ended closes the connections of a request that has ended if they are no longer wanted.
+// ended is called when a request has ended. It closes the idle connections of a generation that was retired.
 func (t *Transport) ended(over *generation) {
 	t.mu.Lock()
 	wanted := over == t.current && !t.closed
@@ -174,7 +176,7 @@ func (t *Transport) ended(over *generation) {
 	}
 }
 
-// trackedBody is the body of an answer, whose request ends when it is closed.
+// trackedBody reports the end of a request, which is when the body of its answer is closed.
 type trackedBody struct {
 	io.ReadCloser
 	transport *Transport
@@ -187,22 +189,28 @@ func (b *trackedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// dialer connects to whichever address of a host answers first. That of net gives the second address of a family its
-// turn only when the first has used up its part of the time, which is all of it below 4 s.
+// dialer connects to the first address of a host that answers. net.Dialer lets the second address of a family wait
+// until the first has used up its share of the time, and with less than 4 s the first gets all of it.
 type dialer struct {
 	lookup  func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	timeout time.Duration // of all of it
 }
 
-// patience is how long an address is waited for before the next is tried too, unless there are so many that the last
-// would not have its turn within half the timeout. The others go on.
+// patience is how long an address is waited for before the next is tried too. It is less if there are so many that the
+// last would have to wait for more than half the timeout.
 const patience = 300 * time.Millisecond
 
-// DialContext is as that of net.Dialer.
+// attempt is what came of dialling one address.
+type attempt struct {
+	conn net.Conn
+	err  error
+}
+
+// DialContext connects as net.Dialer does.
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
-	defer cancel() // the attempts that are left
+	defer cancel() // ends the other attempts
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -211,53 +219,56 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil || len(addresses) == 0 {
 		return nil, cmp.Or[error](err, &net.DNSError{Err: "no address", Name: host, IsNotFound: true})
 	}
-
-	type attempt struct {
-		conn net.Conn
-		err  error
-	}
-	attempts, done := make(chan attempt), make(chan struct{})
+	delay := min(patience, d.timeout/2/time.Duration(len(addresses)))
+	attempts, done, turn := make(chan attempt), make(chan struct{}), make(chan struct{})
 	defer close(done)
-	next := time.NewTimer(0)
-	defer next.Stop()
-	for started, failed := 0, 0; failed < len(addresses); {
-		select {
-		case <-next.C:
-			if started == len(addresses) {
-				continue
+	close(turn) // of the first
+	for i, ip := range addresses {
+		failed := make(chan struct{})
+		go func(turn <-chan struct{}) {
+			conn, err := d.dialAfter(ctx, turn, time.Duration(i)*delay, network, net.JoinHostPort(ip.Unmap().String(), port))
+			if err != nil {
+				close(failed)
 			}
-			target := net.JoinHostPort(addresses[started].Unmap().String(), port)
-			started++
-			next.Reset(min(patience, d.timeout/2/time.Duration(len(addresses))))
-			go func() {
-				conn, err := d.dial(ctx, network, target)
-				select {
-				case attempts <- attempt{conn, err}:
-				case <-done:
-					if err == nil {
-						_ = conn.Close()
-					}
+			select {
+			case attempts <- attempt{conn, err}:
+			case <-done: // too late
+				if err == nil {
+					_ = conn.Close()
 				}
-			}()
-		case a := <-attempts:
-			if a.err == nil {
-				return a.conn, nil
 			}
-			if failed++; err == nil {
-				err = a.err
-			}
-			next.Reset(0)
+		}(turn)
+		turn = failed
+	}
+	for range addresses {
+		a := <-attempts
+		if a.err == nil {
+			return a.conn, nil
 		}
+		err = cmp.Or(err, a.err)
 	}
 	return nil, err
 }
 
-// tries limits how often net/http sends a request. On its own it does so again for every kept connection of HTTP/1.1
-// that breaks before an answer begins: a request that makes the API hang up would take all of them down, in every
-// scrape. On HTTP/2 it sends again only what the API says that it has not begun.
+// dialAfter dials when turn is closed or after a time.
+func (d *dialer) dialAfter(
+	ctx context.Context, turn <-chan struct{}, wait time.Duration, network, address string,
+) (net.Conn, error) {
+	select {
+	case <-turn:
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return d.dial(ctx, network, address)
+}
+
+// tries limits how often net/http sends a request on HTTP/1.1. By itself net/http sends it again whenever a kept
+// connection breaks before the answer: a request that makes the API hang up would break all connections, in every
+// scrape. On HTTP/2 it repeats only requests that the API has not processed, as the API says.
 type tries struct {
 	sent   atomic.Int32
-	over   atomic.Bool // there would have been one more
+	over   atomic.Bool // one more was prevented
 	cancel context.CancelFunc
 }
 
@@ -276,7 +287,7 @@ func (t *tries) trace(ctx context.Context) context.Context {
 			}
 			t.over.Store(true)
 			t.cancel()
-			_ = got.Conn.Close() // else it may still be sent
+			_ = got.Conn.Close() // net/http would still send it, although ctx is done
 		},
 	})
 }
