@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -173,4 +174,21 @@ func TestScrapeDeadline(t *testing.T) {
 		`rufus_session_passings{session="answers"}`:             "31",
 		`rufus_session_passings{session="hangs"}`:               "",
 	})
+}
+
+// systemd leaves the service down after wrong usage or configuration, but never after a crash.
+func TestExitCodeOfSystemd(t *testing.T) {
+	t.Parallel()
+	unit, err := os.ReadFile("deploy/systemd/rufus_exporter.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("\nRestartPreventExitStatus=%d\n", exitUsage); !strings.Contains(string(unit), want) {
+		t.Errorf("the unit lacks %s", want)
+	}
+	e := start(t, valid)
+	e.signal(syscall.SIGQUIT)
+	if code := e.exitCode(); code == exitStopped || code == exitUsage {
+		t.Errorf("a crash ends with exit code %d", code)
+	}
 }

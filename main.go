@@ -37,7 +37,7 @@ import (
 const (
 	exitStopped = 0 // asked to stop
 	exitFailed  = 1
-	exitUsage   = 2 // wrong usage or configuration
+	exitUsage   = 78 // EX_CONFIG: wrong usage or configuration. 2 is what the Go runtime exits with after a crash.
 )
 
 const (
