@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package test
 
 import (
 	"fmt"
@@ -94,7 +94,7 @@ func TestExitCodes(t *testing.T) {
 // The file in the repository, which users edit.
 func TestSessionsYMLIsValid(t *testing.T) {
 	t.Parallel()
-	content, err := os.ReadFile("sessions.yml")
+	content, err := os.ReadFile("../sessions.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestScrapeDeadline(t *testing.T) {
 // systemd leaves the service down after wrong usage or configuration, but never after a crash.
 func TestExitCodeOfSystemd(t *testing.T) {
 	t.Parallel()
-	unit, err := os.ReadFile("deploy/systemd/rufus_exporter.service")
+	unit, err := os.ReadFile("../deploy/systemd/rufus_exporter.service")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package test
 
 import (
 	"bytes"
@@ -377,8 +377,7 @@ var devices = []struct {
 }{
 	{
 		"active", one(), hang,
-		`"model": "One4All", "firmware": "1.0.1", "device_status": "ONLINE", "battery_percentage": 76, ` +
-			`"charging": true, "last_telemetry_at": "2023-02-03T16:08:18.263Z", "last_login": "2023-02-03T15:08:12.000Z"`,
+		listedDevice,
 		followed(),
 		series{
 			"battery_ratio": "0.76", "charging": "1", `info{firmware="1.0.1",model="One4All"}`: "1",
@@ -436,6 +435,10 @@ var devices = []struct {
 		"history broken", says(404, ""), says(500, ""), "", fails(rufus.ServerError), series{},
 	},
 }
+
+// listedDevice is what the list of devices can say about one.
+const listedDevice = `"model": "One4All", "firmware": "1.0.1", "device_status": "ONLINE", "battery_percentage": 76, ` +
+	`"charging": true, "last_telemetry_at": "2023-02-03T16:08:18.263Z", "last_login": "2023-02-03T15:08:12.000Z"`
 
 // lean is a session as the list of a device's sessions has it.
 const lean = `{"token_session": "X", "creation_date": "2023-02-03T15:08:12.000Z", "active": false, "passings": 7}`

@@ -1,24 +1,24 @@
 //go:build unix
 
-package main
+package test
 
 import (
-	"log/slog"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"rufus_exporter/config"
 	"rufus_exporter/rufus"
+	"rufus_exporter/simulator"
 )
 
 func readme(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("README.md")
+	text, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,26 +48,32 @@ func same(t *testing.T, what string, documented, existing []string) {
 	}
 }
 
-// The metric tables of the README against all that the collectors may expose, and what main adds to it.
+// The metric tables of the README against what is exposed by an exporter that has something to say about everything.
 func TestReadmeMetrics(t *testing.T) {
 	t.Parallel()
-	registry := prometheus.NewRegistry()
-	r := newReloader(func() (*config.Config, error) {
-		return config.Parse([]byte("api: {key: k, device_metrics: true}\nsessions: [0123456789ABCDEF]"), "sessions.yml")
-	}, registry, slog.New(slog.DiscardHandler))
-	if err := r.reload(); err != nil {
-		t.Fatal(err)
-	}
-	descs := make(chan *prometheus.Desc, 100)
-	registry.Describe(descs)
-	r.sessions().Collector(t.Context()).Describe(descs)
-	close(descs)
+	var waits atomic.Bool
+	api := serveAPI(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case waits.Load():
+			w.WriteHeader(http.StatusTooManyRequests)
+		case r.URL.Path == "/v0/devices":
+			body(`{"result": [{"deviceid": "` + simulator.ID("device") + `", ` + listedDevice + `}]}`)(w, r)
+		case strings.HasSuffix(r.URL.Path, simulator.ID("unknown")):
+			w.WriteHeader(http.StatusInternalServerError)
+		default:
+			healthy(w, r)
+		}
+	}))
+	e := start(t, settings(api.url, "device_metrics: true")+entries("unknown")+
+		"  - {device: "+simulator.ID("device")+", silent_after: 10m}\n")
 	var exposed []string
-	for desc := range descs {
-		exposed = append(exposed, all(`fqName: "([^"]+)"`, desc.String())...)
+	for range 2 {
+		_, text := e.get("/metrics")
+		exposed = append(exposed, all(`(?m)^# TYPE (rufus_\S+)`, text)...)
+		waits.Store(true)
 	}
-	_, scrape := start(t, valid).get("/metrics?collect[]=exporter")
-	exposed = append(exposed, all(`(?m)^# TYPE (rufus_\S+)`, scrape)...)
+	_, text := e.get("/metrics?collect[]=exporter") // after the wait has begun
+	exposed = append(exposed, all(`(?m)^# TYPE (rufus_\S+)`, text)...)
 	same(t, "metric", all("(?m)^\\| `(rufus_\\w+)`", readme(t)), exposed)
 }
 

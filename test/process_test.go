@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package test
 
 import (
 	"errors"
@@ -40,7 +40,7 @@ var raced = func() bool {
 // program builds the exporter as it is shipped, with the race detector where the tests have it, and returns its path.
 var program = sync.OnceValues(func() (string, error) {
 	binary := filepath.Join(scratch, "rufus_exporter")
-	args := []string{"build", "-buildvcs=false", "-o", binary, "."}
+	args := []string{"build", "-buildvcs=false", "-o", binary, ".."}
 	if raced {
 		args = slices.Insert(args, 1, "-race")
 	}
