@@ -30,6 +30,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/config"
+	"rufus_exporter/rufus"
 	"rufus_exporter/web"
 )
 
@@ -176,11 +177,14 @@ func run(args []string) int {
 	}
 
 	registry := prometheus.NewRegistry()
-	r := newReloader(load, registry, logger)
-	if err := r.reload(); err != nil {
-		return exitUsage
+	r := newReloader(config.NewSource(load), registry, logger)
+	exporter := collector.NewExporter(r.sessions)
+	r.connect = func(api config.API) (*collector.Fetcher, func()) { return connect(api, exporter, logger) }
+	if err := r.reload(context.Background()); err != nil {
+		return exitCode(err)
 	}
 	registry.MustRegister(
+		exporter,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		versioncollector.NewCollector("rufus_exporter"),
@@ -189,7 +193,7 @@ func run(args []string) int {
 		Handler: web.NewHandler(web.Options{
 			Sessions:        r.sessions,
 			Exporter:        registry,
-			Reload:          r.reload,
+			Reload:          func() error { return r.reload(context.Background()) },
 			ReloadError:     r.lastError,
 			TelemetryPath:   f.telemetryPath,
 			TimeoutOffset:   f.timeoutOffset,
@@ -215,6 +219,44 @@ func run(args []string) int {
 	return exitStopped
 }
 
+// connect wires configuration → transport → client → fetcher.
+func connect(api config.API, exporter *collector.Exporter, logger *slog.Logger) (*collector.Fetcher, func()) {
+	transport := rufus.NewTransport(rufus.TransportOptions{
+		TLS:      api.TLS,
+		Proxy:    api.Proxy,
+		MaxConns: api.MaxConcurrentRequests,
+		Timeout:  api.Timeout,
+	})
+	client := rufus.NewClient(rufus.Options{
+		URL:       api.URL,
+		Key:       api.Key,
+		KeyHeader: api.KeyHeader,
+		UserAgent: "rufus_exporter/" + version.Version,
+		Timeout:   api.Timeout,
+		Transport: transport,
+		Observe:   exporter.Observe,
+	})
+	fetcher := collector.NewFetcher(collector.Options{
+		Source:                client,
+		MaxConcurrentRequests: api.MaxConcurrentRequests,
+		MinInterval:           api.MinInterval,
+		DeviceMetrics:         api.DeviceMetrics,
+		Now:                   time.Now,
+		Logger:                logger,
+	})
+	return fetcher, transport.CloseIdleConnections
+}
+
+// exitCode returns the one for a configuration that cannot be loaded. A supervisor may try again unless its content is
+// wrong.
+func exitCode(err error) int {
+	var wrong *config.Error
+	if errors.As(err, &wrong) || errors.Is(err, errNoKey) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
 // serve serves and reloads until a signal asks to stop, then lets the scrapes in flight end. A second signal ends the
 // process at once.
 func serve(server *http.Server, f flags, r *reloader, hangUp <-chan os.Signal, logger *slog.Logger) error {
@@ -236,24 +278,15 @@ func serve(server *http.Server, f flags, r *reloader, hangUp <-chan os.Signal, l
 		<-ctx.Done()
 		restore()
 		if stopped.Err() != nil { // rather than that nothing could be served
-			logger.Info("stopping: scrapes in flight may end", "within", drainTimeout)
+			logger.Info("shutting down, waiting for scrapes in flight", "timeout", drainTimeout)
 		}
 		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
 		if server.Shutdown(drain) != nil {
-			logger.Warn("some clients did not take their answers")
+			logger.Warn("some clients did not read their answers")
 			return server.Close()
 		}
 		return nil
 	})
 	return group.Wait()
-}
-
-// sessionsOf turns the configured sessions into the collector's entries.
-func sessionsOf(cfg *config.Config) []collector.Entry {
-	entries := make([]collector.Entry, len(cfg.Sessions))
-	for i, s := range cfg.Sessions {
-		entries[i] = collector.Entry(s)
-	}
-	return entries
 }

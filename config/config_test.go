@@ -250,7 +250,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !same.API.Equal(cfg.API) {
+	if same.API.Digest() != cfg.API.Digest() {
 		t.Errorf("defaults in the example %+v, in the program %+v", same.API, cfg.API)
 	}
 }

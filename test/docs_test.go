@@ -57,7 +57,7 @@ func TestReadmeMetrics(t *testing.T) {
 		case waits.Load():
 			w.WriteHeader(http.StatusTooManyRequests)
 		case r.URL.Path == "/v0/devices":
-			body(`{"result": [{"deviceid": "` + simulator.ID("device") + `", ` + listedDevice + `}]}`)(w, r)
+			body(`{"result": [{"deviceid": "`+simulator.ID("device")+`", `+listedDevice+`}]}`)(w, r)
 		case strings.HasSuffix(r.URL.Path, simulator.ID("unknown")):
 			w.WriteHeader(http.StatusInternalServerError)
 		default:

@@ -122,7 +122,7 @@ func TestSignalsLetScrapesEnd(t *testing.T) {
 			t.Parallel()
 			e, answer, scrape := slowScrape(t)
 			e.signal(s)
-			e.wait("stopping")
+			e.wait("shutting down")
 			answer()
 			got := <-scrape
 			if !strings.HasPrefix(got, "200 OK\n") {
@@ -140,7 +140,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	e, _, scrape := slowScrape(t)
 	e.signal(syscall.SIGTERM)
-	e.wait("stopping")
+	e.wait("shutting down")
 	e.signal(syscall.SIGTERM)
 	if code := e.exitCode(); code != -1 {
 		t.Errorf("exit code %d, want an end by the signal", code)

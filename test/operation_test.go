@@ -21,15 +21,7 @@ import (
 // The demo says in its first lines what to open and what to type, and is scraping its race at once.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	// The demo names the port of its flag, so this one has to be known before.
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := freeAddress(t) // the demo names the port of its flag
 	e := start(t, "neither a configuration", "--demo", "--web.listen-address="+address)
 	lines := strings.SplitN(e.output.String(), "\n", 3)
 	if !strings.Contains(lines[0], "http://"+address+"/") {

@@ -119,6 +119,17 @@ func (e *exporter) run(cmd *exec.Cmd) {
 	e.url = "http://" + e.wait(`"Listening on" address=(\S+)\n`)
 }
 
+// freeAddress returns one to listen on, for a test that has to know it before.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
 // write replaces the content of sessions.yml in place.
 func (e *exporter) write(sessions string) {
 	e.t.Helper()

@@ -40,7 +40,7 @@ func TestReloadBySignal(t *testing.T) {
 
 	e.write(settings(api.url) + entries("b", "c"))
 	e.signal(syscall.SIGHUP)
-	e.wait(`came=\[c\] went=\[a\]`)
+	e.wait(`added=\[c\] removed=\[a\] changed=\[\]`)
 	// The log comes first, and the next scrape may be quicker than what follows it.
 	e.eventually(series{up("a"): "", up("b"): "1", up("c"): "1", reloaded: "1"})
 	second := e.scrape("/metrics")
@@ -50,7 +50,7 @@ func TestReloadBySignal(t *testing.T) {
 
 	e.write("sessions: {")
 	e.signal(syscall.SIGHUP)
-	e.wait("configuration cannot be used")
+	e.wait("cannot load configuration")
 	e.eventually(series{reloaded: "0"})
 	e.scrape("/metrics").expect(t, series{up("b"): "1", up("c"): "1", reloadedAt: second[reloadedAt]})
 	if _, page := e.get("/"); !strings.Contains(page, "The last reload failed") {
@@ -245,4 +245,31 @@ func TestUnreachableAPI(t *testing.T) {
 	}
 	e.use(settings(secureAPI(t, ours.leaf(nil)), "tls_config: {ca_file: "+ca+"}") + entries("a", "b"))
 	e.scrape("/metrics").expect(t, series{up("a"): "1", up("b"): "1"})
+}
+
+// A key and tokens that are sent unencrypted are worth a warning, unless the API is on this machine.
+func TestWarningOfPlainHTTP(t *testing.T) {
+	t.Parallel()
+	for url, warns := range map[string]bool{
+		"https://api.example/v0":    false,
+		"http://api.example/v0":     true,
+		"http://192.0.2.1:8080":     true,
+		"http://localhost:8080/v0":  false,
+		"http://127.8.0.1/v0":       false,
+		"http://[::1]:8080/v0":      false,
+		"http://localhost.example/": true,
+	} {
+		e := start(t, settings(url)+entries("a"))
+		if strings.Contains(e.output.String(), "sent unencrypted") != warns {
+			t.Errorf("%s: %s", url, e.output)
+		}
+	}
+}
+
+// What is changed about a session is logged by its name.
+func TestReloadLogsChanges(t *testing.T) {
+	t.Parallel()
+	e := start(t, settings("http://127.0.0.1:9/v0")+entries("a", "b"), "--web.enable-lifecycle")
+	e.use(settings("http://127.0.0.1:9/v0") + "  - {name: a, token: " + simulator.ID("b") + "}\n" + entries("c"))
+	e.wait(`added=\[c\] removed=\[b\] changed=\[a\]`)
 }

@@ -258,7 +258,7 @@ func TestSecretsInMistakes(t *testing.T) {
 		in.visit(name, "/")
 	}
 	in.signal(syscall.SIGHUP)
-	in.wait("configuration cannot be used")
+	in.wait("cannot load configuration")
 }
 
 // Connections that fail before there is an answer.

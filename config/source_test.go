@@ -1,45 +1,59 @@
-package main
+package config
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"rufus_exporter/config"
 )
 
-// watched is a reloader of real files.
+// watched is a source of real files.
 type watched struct {
-	*reloader
+	*Source
 	t     *testing.T
 	dir   string
-	log   strings.Builder
 	loads int
+	inUse string // the key and the names
+	err   error  // of the last load
 }
 
-// watch returns a reloader of the sessions.yml that set makes, loaded for the first time.
+// watch returns a source of the sessions.yml that set makes, loaded for the first time.
 func watch(t *testing.T, set func(w *watched)) *watched {
 	t.Helper()
 	w := &watched{t: t, dir: t.TempDir()}
 	set(w)
-	w.reloader = newReloader(func() (*config.Config, error) {
+	w.Source = NewSource(func() (*Config, error) {
 		w.loads++
-		return config.Load(w.path("sessions.yml"))
-	}, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&w.log, nil)))
-	if err := w.reload(); err != nil {
-		t.Fatal(err)
+		return Load(w.path("sessions.yml"))
+	})
+	if w.reload(); w.err != nil {
+		t.Fatal(w.err)
 	}
 	return w
+}
+
+// look is what the program does at every interval.
+func (w *watched) look() {
+	w.t.Helper()
+	if w.Changed(w.t.Context()) {
+		w.reload()
+	}
+}
+
+func (w *watched) reload() {
+	w.t.Helper()
+	w.err = w.Load(w.t.Context(), func(cfg *Config) error {
+		w.inUse = cfg.API.Key.Reveal()
+		for _, s := range cfg.Sessions {
+			w.inUse += " " + s.Name
+		}
+		return nil
+	})
 }
 
 func (w *watched) path(name string) string { return filepath.Join(w.dir, name) }
@@ -64,21 +78,14 @@ func (w *watched) replace(name string, create func(path string) error) {
 	}
 }
 
-// expect checks which configuration is in use, by its key and its names, and what the metrics and the page say of
-// the last attempt to load one.
+// expect checks which configuration is in use, by its key and its names, and whether the last load succeeded.
 func (w *watched) expect(when, inUse string, succeeded bool) {
 	w.t.Helper()
-	w.mu.Lock()
-	got := w.cfg.API.Key.Reveal()
-	w.mu.Unlock()
-	for _, entry := range w.sessions().Entries() {
-		got += " " + entry.Name
+	if w.inUse != inUse {
+		w.t.Errorf("%s: %q is in use, want %q", when, w.inUse, inUse)
 	}
-	if got != inUse {
-		w.t.Errorf("%s: %q is in use, want %q", when, got, inUse)
-	}
-	if (w.lastError() == nil) != succeeded || (testutil.ToFloat64(w.success) == 1) != succeeded {
-		w.t.Errorf("%s: the last error is %v and the metric %v", when, w.lastError(), testutil.ToFloat64(w.success))
+	if (w.err == nil) != succeeded {
+		w.t.Errorf("%s: the last error is %v", when, w.err)
 	}
 }
 
@@ -92,7 +99,7 @@ func list(key string, names ...string) string {
 }
 
 // Every way in which a file changes is seen, and acted upon once two looks in a row have seen the same.
-func TestLook(t *testing.T) {
+func TestChanges(t *testing.T) {
 	t.Parallel()
 	fresh := func(name, content string) func(*watched) {
 		return func(w *watched) { w.write(name, content) }
@@ -176,7 +183,7 @@ func TestLook(t *testing.T) {
 }
 
 // A list that is cut in the middle can be valid.
-func TestLookWaitsForTheWholeFile(t *testing.T) {
+func TestHalfWrittenFile(t *testing.T) {
 	t.Parallel()
 	w := watch(t, func(w *watched) { w.write("sessions.yml", list("key: k1", "a", "b")) })
 	w.write("sessions.yml", list("key: k1", "c"))
@@ -188,7 +195,7 @@ func TestLookWaitsForTheWholeFile(t *testing.T) {
 	w.expect("seen twice", "k1 c d", true)
 }
 
-func TestLookAtBrokenFiles(t *testing.T) {
+func TestBrokenFiles(t *testing.T) {
 	t.Parallel()
 	w := watch(t, func(w *watched) { w.write("sessions.yml", list("key: k1", "a")) })
 	broken := func(when, content string) {
@@ -204,7 +211,7 @@ func TestLookAtBrokenFiles(t *testing.T) {
 			t.Errorf("%s: tried again without a change", when)
 		}
 	}
-	mended := func(when string) {
+	fixed := func(when string) {
 		t.Helper()
 		w.look()
 		w.look()
@@ -213,7 +220,7 @@ func TestLookAtBrokenFiles(t *testing.T) {
 	broken("no YAML", "sessions: [")
 	broken("no YAML either", "sessions: {")
 	w.write("sessions.yml", list("key: k1", "a"))
-	mended("as it was")
+	fixed("as it was")
 
 	if err := os.Remove(w.path("sessions.yml")); err != nil {
 		t.Fatal(err)
@@ -222,11 +229,11 @@ func TestLookAtBrokenFiles(t *testing.T) {
 	w.look()
 	w.expect("removed", "k1 a", false)
 	w.write("sessions.yml", list("key: k1", "a"))
-	mended("back again")
+	fixed("back again")
 
 	broken("names a missing key_file", list("key_file: key", "a"))
 	w.write("key", "k1")
-	mended("the key_file appeared")
+	fixed("the key_file appeared")
 }
 
 // A change between the reading of a file and the note of its state must not go unseen.
@@ -234,7 +241,7 @@ func TestChangeWhileLoading(t *testing.T) {
 	t.Parallel()
 	w := watch(t, func(w *watched) { w.write("sessions.yml", list("key: k1", "a")) })
 	load := w.load
-	w.load = func() (*config.Config, error) {
+	w.load = func() (*Config, error) {
 		cfg, err := load()
 		w.write("key", "k2")
 		return cfg, err
@@ -249,81 +256,106 @@ func TestChangeWhileLoading(t *testing.T) {
 	w.expect("changed while it was loaded", "k2 a", true)
 }
 
-// What the API section says decides whether connections, answers and waits are kept; names that came and went are
-// logged.
-func TestReload(t *testing.T) {
-	t.Parallel()
-	w := watch(t, func(w *watched) { w.write("sessions.yml", list("key: k1", "a", "b")) })
-	first := w.sessions().Fetcher()
-	w.write("sessions.yml", list("key: k1", "b", "c", "d"))
-	if err := w.reload(); err != nil {
-		t.Fatal(err)
-	}
-	if w.sessions().Fetcher() != first {
-		t.Error("a new client although the API is the same")
-	}
-	if !strings.Contains(w.log.String(), `sessions=3 came="[c d]" went=[a]`) {
-		t.Errorf("the log does not say which names came and went:\n%s", &w.log)
-	}
-	w.write("sessions.yml", list("key: k2", "b", "c", "d"))
-	if err := w.reload(); err != nil {
-		t.Fatal(err)
-	}
-	if w.sessions().Fetcher() == first {
-		t.Error("the old client although the key has changed")
-	}
+// hanging is a source whose file system hangs while it is told to.
+type hanging struct {
+	*Source
+	hangs   atomic.Bool
+	readers atomic.Int32 // how many read now
+	release chan struct{}
 }
 
-// The key and the tokens go in clear to an API without TLS, which matters unless it is on this machine.
-func TestWarningOfClearText(t *testing.T) {
-	t.Parallel()
-	for url, warns := range map[string]bool{
-		"https://api.example/v0":    false,
-		"http://api.example/v0":     true,
-		"http://192.0.2.1:8080":     true,
-		"http://localhost:8080/v0":  false,
-		"http://127.8.0.1/v0":       false,
-		"http://[::1]:8080/v0":      false,
-		"http://localhost.example/": true,
-	} {
-		w := watch(t, func(w *watched) { w.write("sessions.yml", list(`key: k1, url: "`+url+`"`, "a")) })
-		if strings.Contains(w.log.String(), "level=WARN") != warns {
-			t.Errorf("%s: %s", url, &w.log)
+func newHanging() *hanging {
+	h := &hanging{release: make(chan struct{})}
+	wait := func() {
+		h.readers.Add(1)
+		defer h.readers.Add(-1)
+		if h.hangs.Load() {
+			<-h.release
 		}
 	}
+	h.Source = NewSource(func() (*Config, error) {
+		wait()
+		return &Config{Files: []string{"sessions.yml"}}, nil
+	})
+	h.fingerprint = func([]string) fingerprint {
+		wait()
+		return fingerprint{}
+	}
+	return h
 }
 
-func TestWatch(t *testing.T) {
+// A file system that hangs fails a load in seconds and keeps a single reader; when it answers again, all is well.
+func TestHangingFileSystem(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		interval time.Duration
-		in30s    string
-		in60s    string
-	}{
-		{0, "k1 a", "k1 a"},
-		{30 * time.Second, "k1 a", "k1 b"},
-		{10 * time.Second, "k1 b", "k1 b"},
-	} {
-		t.Run(test.interval.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := watch(t, func(w *watched) { w.write("sessions.yml", list("key: k1", "a")) })
-				ctx, stop := context.WithCancel(t.Context())
-				hangUp := make(chan os.Signal)
-				go w.watch(ctx, hangUp, test.interval)
-				w.write("sessions.yml", list("key: k1", "b"))
-				time.Sleep(30*time.Second + 1)
-				synctest.Wait()
-				w.expect("after 30 s", test.in30s, true)
-				time.Sleep(30 * time.Second)
-				synctest.Wait()
-				w.expect("after 60 s", test.in60s, true)
+	use := func(*Config) error { return nil }
+	synctest.Test(t, func(t *testing.T) {
+		h := newHanging()
+		if err := h.Load(t.Context(), use); err != nil {
+			t.Fatal(err)
+		}
+		h.hangs.Store(true)
+		want := errHangs
+		for range 3 {
+			begin := time.Now()
+			if err := h.Load(t.Context(), func(*Config) error { panic("used") }); !errors.Is(err, want) {
+				t.Errorf("got %v, want %v", err, want)
+			}
+			if took := time.Since(begin); took != readTimeout {
+				t.Errorf("it took %s", took)
+			}
+			if n := h.readers.Load(); n != 1 {
+				t.Errorf("%d readers", n)
+			}
+			want = errStillHangs
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, stop)
+		begin := time.Now()
+		if err := h.Load(ctx, use); !errors.Is(err, context.Canceled) || time.Since(begin) != time.Second {
+			t.Errorf("shutting down: got %v after %s", err, time.Since(begin))
+		}
+		if h.Changed(ctx) {
+			t.Error("shutting down is a change")
+		}
 
-				w.write("sessions.yml", list("key: k1", "c"))
-				hangUp <- syscall.SIGHUP
-				synctest.Wait()
-				w.expect("after SIGHUP", "k1 c", true)
-				stop()
-			})
-		})
-	}
+		h.hangs.Store(false)
+		close(h.release)
+		synctest.Wait()
+		if err := h.Load(t.Context(), use); err != nil {
+			t.Error(err)
+		}
+		if h.Changed(t.Context()) || h.Changed(t.Context()) {
+			t.Error("changed although it was loaded")
+		}
+	})
+}
+
+// Hanging is seen as a change, once, and so is the return.
+func TestChangesOfHangingFileSystem(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHanging()
+		look := func() (reloads int, err error) {
+			for range 4 {
+				if h.Changed(t.Context()) {
+					reloads++
+					err = h.Load(t.Context(), func(*Config) error { return nil })
+				}
+			}
+			return reloads, err
+		}
+		if err := h.Load(t.Context(), func(*Config) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		h.hangs.Store(true)
+		if reloads, err := look(); reloads != 1 || !errors.Is(err, errStillHangs) {
+			t.Errorf("hanging: %d reloads, %v", reloads, err)
+		}
+		h.hangs.Store(false)
+		close(h.release)
+		synctest.Wait()
+		if reloads, err := look(); reloads != 1 || err != nil {
+			t.Errorf("back: %d reloads, %v", reloads, err)
+		}
+	})
 }
