@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -417,15 +420,71 @@ func TestManyMistakes(t *testing.T) {
 	}
 }
 
+// Ten thousand entries with everything that they can have are no hostile file.
 func TestManySessions(t *testing.T) {
 	t.Setenv(KeyVariable, apiKey)
 	var b strings.Builder
 	b.WriteString("sessions:\n")
-	for i := range 2_000 {
-		fmt.Fprintf(&b, "- token: %064d\n  name: session %d\n  labels: {race: city-run, wave: %d}\n", i, i, i%7)
+	for i := range 10_000 {
+		fmt.Fprintf(&b, "- token: %064d\n  name: session %d\n  silent_after: 10m\n"+
+			"  labels:\n    race: city-run\n    wave: \"%d\"\n    point: finish\n    crew: north\n", i, i, i%7)
 	}
 	cfg := parse(t, b.String())
-	if len(cfg.Sessions) != 2_000 || cfg.Sessions[1_999].Name != "session 1999" {
+	if len(cfg.Sessions) != 10_000 || cfg.Sessions[9_999].Name != "session 9999" {
 		t.Errorf("%d sessions", len(cfg.Sessions))
+	}
+}
+
+// hostileFiles are repeated to fill a file: what makes the YAML package build most from fewest bytes.
+var hostileFiles = []struct{ begin, unit, end string }{
+	{"", "-\n", ""},
+	{"", "- x\n", ""},
+	{"", "- - - -\n", ""},
+	{"", "-\r", ""},
+	{"", "-\u2028", ""},
+	{"", "#\n- #\n", ""},
+	{"", "a:\n", ""},
+	{"[", "x,", "]"},
+	{"{", "a,", "}"},
+	{"[&a x,", "*a,", "]"},
+	{"", "- x\n", "}\n"}, // whose line has to be searched for
+}
+
+// hostile names the child process that parses one of them, by its index.
+const hostile = "RUFUS_HOSTILE_FILE"
+
+// A hostile file costs little memory, whether it is refused for its size or just not.
+func TestHostileFiles(t *testing.T) {
+	const most = 200 << 20
+	if i, err := strconv.Atoi(os.Getenv(hostile)); err == nil {
+		f := hostileFiles[i]
+		fill := func(size int) []byte {
+			return []byte(f.begin + strings.Repeat(f.unit, size/len(f.unit)) + f.end)
+		}
+		if _, err := Parse(fill(maxFile-10), "f.yml"); err == nil || !strings.Contains(err.Error(), "too many values") {
+			t.Errorf("%q: %.200v", f.unit, err)
+		}
+		size := maxFile
+		for crowded(fill(size)) != 0 {
+			size -= size / 50
+		}
+		begin := time.Now()
+		_, _ = Parse(fill(size), "f.yml")
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		t.Logf("%d KiB of %q: %d MiB, %s", size>>10, f.unit, memory.Sys>>20, time.Since(begin))
+		if memory.Sys > most {
+			t.Errorf("%q took %d MiB", f.unit, memory.Sys>>20)
+		}
+		return
+	}
+	for i := range hostileFiles {
+		child := exec.Command(os.Args[0], "-test.run=^TestHostileFiles$", "-test.v")
+		child.Env = append(os.Environ(), fmt.Sprint(hostile, "=", i))
+		out, err := child.CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		t.Logf("%s", out)
 	}
 }

@@ -25,15 +25,14 @@ type Source struct {
 	seen   fingerprint // of files, as the last look found them
 }
 
-// readTimeout bounds the wait for files: a reload has to fail within seconds.
-const readTimeout = 5 * time.Second
+// readTimeout bounds the wait: a reload has to fail within seconds, but 10,000 sessions take some on a small machine.
+const readTimeout = 10 * time.Second
 
-// Errors of a file system that hangs.
 var (
-	errHangs = errors.New("the configuration cannot be read: no answer from its file system within " +
-		readTimeout.String() + "; check what it is mounted from")
-	errStillHangs = errors.New("the configuration cannot be read: its file system has not answered an earlier " +
-		"attempt yet; check what it is mounted from")
+	errHangs = errors.New("the configuration could not be read within " + readTimeout.String() +
+		"; check the file system that it is on")
+	errStillHangs = errors.New("an earlier attempt to read the configuration has not ended yet; " +
+		"check the file system that it is on")
 )
 
 // NewSource returns a source of what load returns: the result of Load or Parse.

@@ -18,9 +18,13 @@ import (
 
 type node = yaml.Node
 
-// Bounds that no honest file reaches. Aliases count each time they are followed, so that a small file cannot unfold
-// into a huge one.
+// Bounds that no honest file reaches: 10,000 entries with everything that they can have stay below.
 const (
+	// maxNodes bounds what the YAML package has to build, before it begins: it takes some 400 bytes for each node, of
+	// which two bytes of a file can be enough.
+	maxNodes = 300_000
+	// maxValues bounds what is read of that. Aliases count each time they are followed, so that a small file cannot
+	// unfold into a huge one.
 	maxValues   = 1 << 18
 	maxMistakes = 1000
 )
@@ -76,7 +80,7 @@ func (d *decoder) visit(n *node) bool {
 	d.values++
 	if d.values == maxValues+1 {
 		d.refuse(n.Line, "the file holds too many values (an alias counts each time it is used)",
-			"write the sessions out, or split them over several exporters")
+			wantedSplit)
 	}
 	return d.values <= maxValues
 }
@@ -85,6 +89,10 @@ func (d *decoder) visit(n *node) bool {
 func (d *decoder) document(data []byte) *node {
 	if line := unprintable(data); line != 0 {
 		d.refuse(line, "there is a byte that is no text", "save the file as UTF-8, without control characters")
+		return nil
+	}
+	if line := crowded(data); line != 0 {
+		d.refuse(line, "the file holds too many values", wantedSplit)
 		return nil
 	}
 	documents, problem := parseYAML(data)
@@ -111,6 +119,38 @@ func unprintable(data []byte) int {
 			return 1 + bytes.Count(data[:i], []byte("\n"))
 		}
 		i += size
+	}
+	return 0
+}
+
+const wantedSplit = "write the sessions out, or split them over several exporters"
+
+// crowded returns the line in which data begins to hold more than maxNodes nodes, 0 if it does not. It counts what can
+// begin a node, and so never too few: in a flow list or mapping a key and a value, elsewhere one.
+func crowded(data []byte) (line int) {
+	nodes := 0
+	for i, c := range data {
+		next := byte('\n')
+		if i+1 < len(data) {
+			next = data[i+1]
+		}
+		switch c {
+		case ',', '[', '{':
+			nodes += 2
+		case '\n':
+			nodes++
+		case '\r', 0x85, 0xa8, 0xa9: // the other line breaks, or their last bytes
+			if next != '\n' {
+				nodes++
+			}
+		case '-', ':', '?':
+			if next < '0' || next > 'z' { // rather than within a word
+				nodes++
+			}
+		}
+		if nodes > maxNodes {
+			return 1 + bytes.Count(data[:i], []byte("\n"))
+		}
 	}
 	return 0
 }
