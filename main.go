@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -47,13 +48,15 @@ const (
 	drainTimeout = 25 * time.Second
 	// writeTimeout must not cut the longest scrape there can be, of 2 minutes.
 	writeTimeout = 150 * time.Second
+	// maxIdleConnections is far above what Prometheus and a crew keep open, and takes some 15 MiB.
+	maxIdleConnections = 1000
 )
 
 func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// flags are what the command line says.
+// flags are the command line's.
 type flags struct {
 	configFile      string
 	check           bool
@@ -75,20 +78,20 @@ func parse(args []string) (flags, error) {
 	}
 	f := flags{log: &promslog.Config{}}
 	app := kingpin.New("rufus_exporter", "Prometheus exporter for race timing sessions of the RUFUS Cloud API.")
-	app.Flag("config.file", "Path of the list of sessions.").Default("sessions.yml").StringVar(&f.configFile)
+	app.Flag("config.file", "Path to the session list.").Default("sessions.yml").StringVar(&f.configFile)
 	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
-	app.Flag("config.auto-reload-interval", "How often to look whether the configuration has changed; 0 is never.").
+	app.Flag("config.auto-reload-interval", "Interval at which to check whether the configuration has changed; 0 disables it.").
 		Default("30s").DurationVar(&f.reloadInterval)
-	app.Flag("demo", "Serve a simulated race: needs neither configuration nor API key.").BoolVar(&f.demo)
-	app.Flag("health-check", "Ask the exporter on this machine whether it is alive and exit: 0 if it is, else 1.").
+	app.Flag("demo", "Serve a simulated race; needs neither configuration nor API key.").BoolVar(&f.demo)
+	app.Flag("health-check", "Check whether the exporter on this machine is alive and exit: 0 if it is, else 1.").
 		BoolVar(&f.healthCheck)
-	app.Flag("scrape.timeout-offset", "What to leave of Prometheus' scrape timeout for the way back.").
+	app.Flag("scrape.timeout-offset", "Time to subtract from Prometheus' scrape timeout.").
 		Default("0.5s").DurationVar(&f.timeoutOffset)
-	app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&f.telemetryPath)
-	app.Flag("web.max-requests", "Number of scrapes, probes, lists and status pages at a time; above it 503.").
-		Default("40").IntVar(&f.maxRequests)
-	app.Flag("web.enable-lifecycle", "Allow reloading by POST or PUT to /-/reload.").BoolVar(&f.enableLifecycle)
-	app.Flag("web.enable-pprof", "Serve profiles of the exporter under /debug/pprof/.").BoolVar(&f.enablePprof)
+	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&f.telemetryPath)
+	app.Flag("web.max-requests", "Maximum number of concurrent scrapes, and of pages; others wait, scrapes until their "+
+		"deadline, then get 503.").Default("40").IntVar(&f.maxRequests)
+	app.Flag("web.enable-lifecycle", "Enable reload by POST or PUT to /-/reload.").BoolVar(&f.enableLifecycle)
+	app.Flag("web.enable-pprof", "Enable profiling under /debug/pprof/.").BoolVar(&f.enablePprof)
 	f.web = toolkitflag.AddFlags(app, ":10210")
 	promslogflag.AddFlags(app, f.log)
 	app.Version(version.Print("rufus_exporter"))
@@ -114,7 +117,7 @@ func parse(args []string) (flags, error) {
 	return f, err
 }
 
-// unusable says whether address is none to listen on. What the toolkit knows beyond TCP is left to it.
+// unusable reports whether nobody can listen on address. What the toolkit knows beyond TCP is left to it.
 func unusable(address string) bool {
 	if strings.Contains(address, "://") {
 		return false
@@ -128,7 +131,7 @@ func unusable(address string) bool {
 }
 
 func run(args []string) int {
-	// From the beginning: SIGHUP ends a process that has not asked for it, SIGPIPE one whose log nobody reads any more.
+	// Before anything else: SIGHUP ends a process that has not asked for it, SIGPIPE one whose log nobody reads any more.
 	hangUp := make(chan os.Signal, 1)
 	signal.Notify(hangUp, syscall.SIGHUP)
 	defer signal.Stop(hangUp)
@@ -199,6 +202,7 @@ func run(args []string) int {
 			TimeoutOffset:   f.timeoutOffset,
 			MaxRequests:     f.maxRequests,
 			EnableLifecycle: f.enableLifecycle,
+			Hosts:           hosts(*f.web.WebListenAddresses),
 			EnablePprof:     f.enablePprof,
 			Version:         version.Version,
 			Now:             time.Now,
@@ -209,6 +213,7 @@ func run(args []string) int {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ConnState:         web.LimitIdle(maxIdleConnections),
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	if err := serve(server, f, r, hangUp, logger); err != nil {
@@ -245,6 +250,22 @@ func connect(api config.API, exporter *collector.Exporter, logger *slog.Logger) 
 		Logger:                logger,
 	})
 	return fetcher, transport.CloseIdleConnections
+}
+
+// hosts returns the names of this machine, by which requests may reload: those that it listens on, and its own.
+func hosts(addresses []string) (names []string) {
+	for _, address := range addresses {
+		host, _, _ := net.SplitHostPort(address)
+		if _, err := netip.ParseAddr(host); err != nil && host != "" { // addresses may reload anyway
+			names = append(names, host)
+		}
+	}
+	if name, err := os.Hostname(); err == nil {
+		short, _, _ := strings.Cut(name, ".")
+		names = append(names, name, short, short+".local") // the last by multicast DNS
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // exitCode returns the one for a configuration that cannot be loaded. A supervisor may try again unless its content is

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -109,6 +110,24 @@ func TestReloadByHTTP(t *testing.T) {
 		}
 	}
 	e.scrape("/metrics").expect(t, series{up("b"): "", up("c"): "1", reloaded: "1"})
+}
+
+func TestReloadByHostName(t *testing.T) {
+	t.Parallel()
+	e := start(t, valid, "--web.enable-lifecycle")
+	own, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, status := range map[string]int{
+		own: http.StatusOK, "localhost": http.StatusOK, "rebound.example:10210": http.StatusForbidden,
+	} {
+		req := e.request(http.MethodPost, "/-/reload")
+		req.Host = host
+		if resp, body := e.do(req); resp.StatusCode != status || status != http.StatusOK && !strings.Contains(body, own) {
+			t.Errorf("%s: %s: %s", host, resp.Status, body)
+		}
+	}
 }
 
 func TestReloadByHTTPIsOff(t *testing.T) {

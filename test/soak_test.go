@@ -285,8 +285,8 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// A flood of scrapes, probes and pages is answered 503 above the limit, asks the API no more than one of them would,
-// and leaves nothing behind.
+// A flood of scrapes, probes and pages waits for its turn, asks the API no more than one of them would, holds up
+// nothing else, and leaves nothing behind.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	const flood, limit, sessions, concurrent = 200, 40, 50, 8
@@ -328,22 +328,26 @@ func TestFlood(t *testing.T) {
 			statuses <- resp.StatusCode
 		}()
 	}
-	answered := map[int]int{}
-	for i := range flood {
-		if i == flood-limit {
-			if answered[http.StatusServiceUnavailable] != i {
-				t.Errorf("before the API has answered, statuses are %v", answered)
-			}
-			g.open()
+	for range concurrent {
+		await(t, g.arrived, "the requests to the API")
+	}
+	for _, path := range []string{"/sd", "/-/healthy", "/-/ready", "/metrics?collect[]=exporter"} {
+		if resp, _ := e.get(path); resp.StatusCode != http.StatusOK {
+			t.Errorf("%s meanwhile: %s", path, resp.Status)
 		}
-		answered[<-statuses]++
 	}
-	if answered[http.StatusOK] != limit || answered[http.StatusServiceUnavailable] != flood-limit {
-		t.Errorf("statuses are %v", answered)
+	requests, _ := api.asked()
+	g.open()
+	for range flood {
+		if status := <-statuses; status != http.StatusOK {
+			t.Errorf("status %d", status)
+		}
 	}
-	// One that was let in but had not asked yet when the API answered is right to ask again.
-	if requests, _ := api.asked(); len(requests) < sessions || len(requests) > 2*sessions {
-		t.Errorf("%d requests to the API for %d sessions", len(requests), sessions)
+	e.scrape("/metrics?collect[]=exporter").expect(t, series{"rufus_exporter_rejected_requests_total": "0"})
+	// Scrapes whose turn came after the answers to others are right to ask again.
+	later, _ := api.asked()
+	if n := len(requests) + len(later); n < sessions || n > flood/limit*2*sessions {
+		t.Errorf("%d requests to the API for %d sessions", n, sessions)
 	}
 	mu.Lock()
 	if most > concurrent {
@@ -353,6 +357,77 @@ func TestFlood(t *testing.T) {
 	e.client.CloseIdleConnections()
 	api.hangUp()
 	e.returns(before)
+}
+
+// An API that hangs while every session is probed: the sessions are down, not the exporter, and the crew sees the page.
+func TestProbesOfAnAPIThatHangs(t *testing.T) {
+	t.Parallel()
+	const sessions = 200
+	api := serveAPI(t, http.HandlerFunc(hang))
+	e := start(t, settings(api.url, "timeout: 2s")+mats(sessions))
+	probes := make(chan error, sessions)
+	for i := range sessions {
+		req := e.request(http.MethodGet, fmt.Sprint("/probe?target=", i), "X-Prometheus-Scrape-Timeout-Seconds", "4")
+		go func() {
+			resp, body, err := ask(e.client, req)
+			if err == nil && (resp.StatusCode != http.StatusOK ||
+				parseSeries(body)[fmt.Sprintf(`rufus_session_up{session="%d"}`, i)] != "0") {
+				err = fmt.Errorf("session %d: %s: %s", i, resp.Status, body)
+			}
+			probes <- err
+		}()
+	}
+	if resp, page := e.get("/"); resp.StatusCode != http.StatusOK || !strings.Contains(page, "failing") {
+		t.Errorf("the page meanwhile: %s", resp.Status)
+	}
+	for range sessions {
+		if err := <-probes; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Ten thousand connections, idle or with a request, exhaust no memory and lock nobody out.
+func TestManyConnections(t *testing.T) {
+	t.Parallel()
+	const connections = 10_000
+	const mostResident = 128 << 20
+	api := serveAPI(t, http.HandlerFunc(hang))
+	for name, request := range map[string]string{
+		"idle":    "",
+		"scraped": "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 20\r\n\r\n",
+		"kept":    "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := start(t, settings(api.url)+mats(10))
+			var conns []net.Conn
+			defer func() {
+				for _, conn := range conns {
+					_ = conn.Close()
+				}
+			}()
+			for range connections {
+				conn, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				conns = append(conns, conn)
+				_, _ = io.WriteString(conn, request) // it may have been closed already
+			}
+			// Like those who have other connections: one of these would be answered after all that came before.
+			for _, path := range []string{"/-/healthy", "/sd", "/metrics?collect[]=exporter", "/"} {
+				begin := time.Now()
+				if resp, _ := e.get(path); resp.StatusCode != http.StatusOK || time.Since(begin) > 10*time.Second {
+					t.Errorf("%s meanwhile: %s after %s", path, resp.Status, time.Since(begin))
+				}
+			}
+			usage := e.usage()
+			t.Logf("%d connections: %.0f MiB resident, %.0f descriptors", connections, usage.resident/(1<<20), usage.descriptors)
+			if usage.resident > mostResident && !raced {
+				t.Errorf("%.0f MiB are resident", usage.resident/(1<<20))
+			}
+		})
+	}
 }
 
 // When not every session can be asked before the deadline, each gets its turn over successive scrapes, and the log says
