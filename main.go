@@ -152,7 +152,7 @@ func run(args []string) int {
 
 	switch {
 	case f.healthCheck:
-		if err := healthCheck(f.web); err != nil {
+		if err := healthCheck(*f.web.WebListenAddresses); err != nil {
 			fmt.Fprintln(os.Stderr, "rufus_exporter:", err)
 			return exitFailed
 		}

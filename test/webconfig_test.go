@@ -211,6 +211,26 @@ func TestHealthCheck(t *testing.T) {
 	}
 }
 
+// What accepts connections but does not answer is not alive, and neither is what answers with an error.
+func TestHealthCheckOfOthers(t *testing.T) {
+	t.Parallel()
+	mute, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = mute.Close() })
+	broken := httptest.NewServer(says(http.StatusInternalServerError, ""))
+	t.Cleanup(broken.Close)
+	for address, want := range map[string]string{
+		mute.Addr().String(): "no answer", strings.TrimPrefix(broken.URL, "http://"): "unexpected answer",
+	} {
+		code, _, stderr := runs(t, "", "--health-check", "--web.listen-address="+address)
+		if code != exitFailed || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d: %s", want, code, stderr)
+		}
+	}
+}
+
 // secureAPI starts a healthy API with that certificate and returns its base URL.
 func secureAPI(t *testing.T, cert tls.Certificate) (url string) {
 	t.Helper()
