@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -19,62 +18,28 @@ import (
 	"unicode/utf8"
 )
 
-// After a change that is meant: go test ./config -update, and read what git diff shows.
-var update = flag.Bool("update", false, "write what is returned into the golden files")
-
-// Adding a case to the golden tests is adding a .yml file and running them with -update.
-
 func TestBadFiles(t *testing.T) {
 	t.Setenv(KeyVariable, "")
-	for _, path := range glob(t, "testdata/bad/*.yml") {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			cfg, err := Load(path)
-			if err == nil || cfg != nil {
-				t.Fatalf("loaded as %+v", cfg)
-			}
-			golden(t, strings.TrimSuffix(path, ".yml")+".txt", err.Error()+"\n")
-			checkMessages(t, err, path)
-		})
-	}
+	archives(t, "testdata/bad_*.txtar", func(t *testing.T, path string) string {
+		cfg, err := Load(path)
+		if err == nil || cfg != nil {
+			t.Fatalf("loaded as %+v", cfg)
+		}
+		checkMessages(t, err, path)
+		return err.Error() + "\n"
+	})
 }
 
 func TestGoodFiles(t *testing.T) {
 	t.Setenv(KeyVariable, "")
-	for _, path := range glob(t, "testdata/good/*.yml") {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			cfg, err := Load(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden(t, strings.TrimSuffix(path, ".yml")+".txt", describe(cfg))
-			checkConfig(t, cfg)
-		})
-	}
-}
-
-func glob(t testing.TB, pattern string) []string {
-	t.Helper()
-	paths, err := filepath.Glob(pattern)
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no files %s: %v", pattern, err)
-	}
-	return paths
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+	archives(t, "testdata/good.txtar", func(t *testing.T, path string) string {
+		cfg, err := Load(path)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got:\n%s\nwant, from %s:\n%s", got, path, want)
-	}
+		checkConfig(t, cfg)
+		return describe(cfg)
+	})
 }
 
 // describe prints a configuration with its secrets, which in testdata are made up.
