@@ -7,7 +7,7 @@ import (
 
 // logWriter hands lines to a goroutine that writes them, and drops those beyond what it holds. A write to a pipe that
 // nobody reads, or to a stopped terminal, blocks for good, and with it whatever logs: scrapes, reloads, the shutdown.
-// To log outside locks does not help against that; a descriptor that does not block would be shared with other programs.
+// To log outside locks does not help against that, and a descriptor that does not block may be shared with others.
 type logWriter struct {
 	lines chan []byte // nil: the last one
 	done  chan struct{}

@@ -56,6 +56,179 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
+// run is the program: it returns the exit code.
+func run(args []string) int {
+	// Before anything else: SIGHUP ends a process that has not asked for it, SIGPIPE one whose log nobody reads any more.
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	defer signal.Stop(hangUp)
+	signal.Ignore(syscall.SIGPIPE)
+
+	f, err := parse(args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "rufus_exporter:", err, "(see --help)")
+		return exitUsage
+	}
+	if f.healthCheck {
+		if err := healthCheck(*f.web.WebListenAddresses); err != nil {
+			fmt.Fprintln(os.Stderr, "rufus_exporter:", err)
+			return exitFailed
+		}
+		return exitStopped
+	}
+	out := newLogWriter(os.Stderr)
+	defer out.close()
+	f.log.Writer = out
+	logger := promslog.New(f.log)
+	// net/http prints there what a server sends unasked, which may be the rest of an answer: see rufus.NewTransport.
+	log.SetOutput(io.Discard)
+
+	load := func() (*config.Config, error) { return config.Load(f.configFile) }
+	if f.demo {
+		var stop func()
+		if load, stop, err = startDemo(f, logger); err != nil {
+			logger.Error("cannot start the demo", "err", err)
+			return exitFailed
+		}
+		defer stop()
+	}
+	if f.check {
+		return check(f.configFile, load)
+	}
+
+	// configuration → reloader → sessions → web; what the sessions are fetched with is wired in connect.
+	registry := prometheus.NewRegistry()
+	r := newReloader(config.NewSource(load), registry, logger)
+	exporter := collector.NewExporter(r.sessions)
+	r.connect = func(api config.API) (*collector.Fetcher, func()) { return connect(api, exporter, logger) }
+	if err := r.reload(context.Background()); err != nil {
+		return exitCode(err)
+	}
+	registry.MustRegister(
+		exporter,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("rufus_exporter"),
+	)
+	handler := web.NewHandler(web.Options{
+		Sessions:        r.sessions,
+		Exporter:        registry,
+		Reload:          func() error { return r.reload(context.Background()) },
+		ReloadError:     r.lastError,
+		TelemetryPath:   f.telemetryPath,
+		TimeoutOffset:   f.timeoutOffset,
+		MaxRequests:     f.maxRequests,
+		EnableLifecycle: f.enableLifecycle,
+		Hosts:           hosts(*f.web.WebListenAddresses),
+		EnablePprof:     f.enablePprof,
+		Version:         version.Version,
+		Now:             time.Now,
+		Logger:          logger,
+	})
+	if err := serve(handler, f, r, hangUp, logger); err != nil {
+		logger.Error("stopped", "err", err)
+		return exitFailed
+	}
+	logger.Info("stopped")
+	return exitStopped
+}
+
+// connect wires configuration → transport → client → fetcher.
+func connect(api config.API, exporter *collector.Exporter, logger *slog.Logger) (*collector.Fetcher, func()) {
+	transport := rufus.NewTransport(rufus.TransportOptions{
+		TLS:      api.TLS,
+		Proxy:    api.Proxy,
+		MaxConns: api.MaxConcurrentRequests,
+		Timeout:  api.Timeout,
+	})
+	client := rufus.NewClient(rufus.Options{
+		URL:       api.URL,
+		Key:       api.Key,
+		KeyHeader: api.KeyHeader,
+		UserAgent: "rufus_exporter/" + version.Version,
+		Timeout:   api.Timeout,
+		Transport: transport,
+		Observe:   exporter.Observe,
+	})
+	fetcher := collector.NewFetcher(collector.Options{
+		Source:                client,
+		MaxConcurrentRequests: api.MaxConcurrentRequests,
+		MinInterval:           api.MinInterval,
+		DeviceMetrics:         api.DeviceMetrics,
+		Now:                   time.Now,
+		Logger:                logger,
+	})
+	return fetcher, transport.CloseIdleConnections
+}
+
+// serve serves and reloads until a signal asks to stop, then waits for the scrapes in flight. A second signal ends the
+// process at once.
+func serve(handler http.Handler, f flags, r *reloader, hangUp <-chan os.Signal, logger *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ConnState:         web.LimitIdle(maxIdleConnections),
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	stopped, restore := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer restore()
+	group, ctx := errgroup.WithContext(stopped)
+	group.Go(func() error {
+		err := toolkit.ListenAndServe(server, f.web, logger)
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	})
+	group.Go(func() error {
+		r.watch(ctx, hangUp, f.reloadInterval)
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		restore()
+		if stopped.Err() != nil { // rather than that nothing could be served
+			logger.Info("shutting down, waiting for scrapes in flight", "timeout", drainTimeout)
+		}
+		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		if server.Shutdown(drain) != nil {
+			logger.Warn("some clients did not read their answers")
+			return server.Close()
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// check reports whether the configuration is valid.
+func check(name string, load func() (*config.Config, error)) (code int) {
+	cfg, err := load()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitUsage
+	}
+	if cfg.API.Key.Reveal() == "" {
+		fmt.Fprintln(os.Stderr, "warning:", errNoKey)
+	}
+	_, _ = fmt.Fprintf(os.Stdout, "%s is valid, sessions: %d\n", name, len(cfg.Sessions))
+	return exitStopped
+}
+
+// exitCode returns the one for a configuration that cannot be loaded. A supervisor may try again unless its content is
+// wrong.
+func exitCode(err error) int {
+	var wrong *config.Error
+	if errors.As(err, &wrong) || errors.Is(err, errNoKey) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
 // flags are the command line's.
 type flags struct {
 	configFile      string
@@ -80,7 +253,8 @@ func parse(args []string) (flags, error) {
 	app := kingpin.New("rufus_exporter", "Prometheus exporter for race timing sessions of the RUFUS Cloud API.")
 	app.Flag("config.file", "Path to the session list.").Default("sessions.yml").StringVar(&f.configFile)
 	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
-	app.Flag("config.auto-reload-interval", "Interval at which to check whether the configuration has changed; 0 disables it.").
+	app.Flag("config.auto-reload-interval",
+		"Interval at which to check whether the configuration has changed; 0 disables it.").
 		Default("30s").DurationVar(&f.reloadInterval)
 	app.Flag("demo", "Serve a simulated race; needs neither configuration nor API key.").BoolVar(&f.demo)
 	app.Flag("health-check", "Check whether the exporter on this machine is alive and exit: 0 if it is, else 1.").
@@ -130,128 +304,6 @@ func unusable(address string) bool {
 	return err != nil
 }
 
-func run(args []string) int {
-	// Before anything else: SIGHUP ends a process that has not asked for it, SIGPIPE one whose log nobody reads any more.
-	hangUp := make(chan os.Signal, 1)
-	signal.Notify(hangUp, syscall.SIGHUP)
-	defer signal.Stop(hangUp)
-	signal.Ignore(syscall.SIGPIPE)
-
-	f, err := parse(args)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "rufus_exporter:", err, "(see --help)")
-		return exitUsage
-	}
-	out := newLogWriter(os.Stderr)
-	defer out.close()
-	f.log.Writer = out
-	logger := promslog.New(f.log)
-	// net/http prints there what a server sends unasked, which may be the rest of an answer: see rufus.NewTransport.
-	log.SetOutput(io.Discard)
-	load := func() (*config.Config, error) { return config.Load(f.configFile) }
-
-	switch {
-	case f.healthCheck:
-		if err := healthCheck(*f.web.WebListenAddresses); err != nil {
-			fmt.Fprintln(os.Stderr, "rufus_exporter:", err)
-			return exitFailed
-		}
-		return exitStopped
-	case f.demo:
-		var stop func()
-		if load, stop, err = startDemo(f, logger); err != nil {
-			logger.Error("cannot start the demo", "err", err)
-			return exitFailed
-		}
-		defer stop()
-	}
-
-	if f.check {
-		cfg, err := load()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return exitUsage
-		}
-		if cfg.API.Key.Reveal() == "" {
-			fmt.Fprintln(os.Stderr, "warning:", errNoKey)
-		}
-		_, _ = fmt.Fprintf(os.Stdout, "%s is valid, sessions: %d\n", f.configFile, len(cfg.Sessions))
-		return exitStopped
-	}
-
-	registry := prometheus.NewRegistry()
-	r := newReloader(config.NewSource(load), registry, logger)
-	exporter := collector.NewExporter(r.sessions)
-	r.connect = func(api config.API) (*collector.Fetcher, func()) { return connect(api, exporter, logger) }
-	if err := r.reload(context.Background()); err != nil {
-		return exitCode(err)
-	}
-	registry.MustRegister(
-		exporter,
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		versioncollector.NewCollector("rufus_exporter"),
-	)
-	server := &http.Server{
-		Handler: web.NewHandler(web.Options{
-			Sessions:        r.sessions,
-			Exporter:        registry,
-			Reload:          func() error { return r.reload(context.Background()) },
-			ReloadError:     r.lastError,
-			TelemetryPath:   f.telemetryPath,
-			TimeoutOffset:   f.timeoutOffset,
-			MaxRequests:     f.maxRequests,
-			EnableLifecycle: f.enableLifecycle,
-			Hosts:           hosts(*f.web.WebListenAddresses),
-			EnablePprof:     f.enablePprof,
-			Version:         version.Version,
-			Now:             time.Now,
-			Logger:          logger,
-		}),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ConnState:         web.LimitIdle(maxIdleConnections),
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-	}
-	if err := serve(server, f, r, hangUp, logger); err != nil {
-		logger.Error("stopped", "err", err)
-		return exitFailed
-	}
-	logger.Info("stopped")
-	return exitStopped
-}
-
-// connect wires configuration → transport → client → fetcher.
-func connect(api config.API, exporter *collector.Exporter, logger *slog.Logger) (*collector.Fetcher, func()) {
-	transport := rufus.NewTransport(rufus.TransportOptions{
-		TLS:      api.TLS,
-		Proxy:    api.Proxy,
-		MaxConns: api.MaxConcurrentRequests,
-		Timeout:  api.Timeout,
-	})
-	client := rufus.NewClient(rufus.Options{
-		URL:       api.URL,
-		Key:       api.Key,
-		KeyHeader: api.KeyHeader,
-		UserAgent: "rufus_exporter/" + version.Version,
-		Timeout:   api.Timeout,
-		Transport: transport,
-		Observe:   exporter.Observe,
-	})
-	fetcher := collector.NewFetcher(collector.Options{
-		Source:                client,
-		MaxConcurrentRequests: api.MaxConcurrentRequests,
-		MinInterval:           api.MinInterval,
-		DeviceMetrics:         api.DeviceMetrics,
-		Now:                   time.Now,
-		Logger:                logger,
-	})
-	return fetcher, transport.CloseIdleConnections
-}
-
 // hosts returns the names of this machine, by which requests may reload: those that it listens on, and its own.
 func hosts(addresses []string) (names []string) {
 	for _, address := range addresses {
@@ -266,48 +318,4 @@ func hosts(addresses []string) (names []string) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// exitCode returns the one for a configuration that cannot be loaded. A supervisor may try again unless its content is
-// wrong.
-func exitCode(err error) int {
-	var wrong *config.Error
-	if errors.As(err, &wrong) || errors.Is(err, errNoKey) {
-		return exitUsage
-	}
-	return exitFailed
-}
-
-// serve serves and reloads until a signal asks to stop, then lets the scrapes in flight end. A second signal ends the
-// process at once.
-func serve(server *http.Server, f flags, r *reloader, hangUp <-chan os.Signal, logger *slog.Logger) error {
-	stopped, restore := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer restore()
-	group, ctx := errgroup.WithContext(stopped)
-	group.Go(func() error {
-		err := toolkit.ListenAndServe(server, f.web, logger)
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
-		return err
-	})
-	group.Go(func() error {
-		r.watch(ctx, hangUp, f.reloadInterval)
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		restore()
-		if stopped.Err() != nil { // rather than that nothing could be served
-			logger.Info("shutting down, waiting for scrapes in flight", "timeout", drainTimeout)
-		}
-		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
-		defer cancel()
-		if server.Shutdown(drain) != nil {
-			logger.Warn("some clients did not read their answers")
-			return server.Close()
-		}
-		return nil
-	})
-	return group.Wait()
 }

@@ -324,8 +324,10 @@ func TestHangingFileSystem(t *testing.T) {
 		if err := h.Load(t.Context(), use); err != nil {
 			t.Error(err)
 		}
-		if h.Changed(t.Context()) || h.Changed(t.Context()) {
-			t.Error("changed although it was loaded")
+		for range 2 {
+			if h.Changed(t.Context()) {
+				t.Error("changed although it was loaded")
+			}
 		}
 	})
 }

@@ -22,7 +22,7 @@ func TestLogThatNobodyReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer reader.Close()
+	defer func() { _ = reader.Close() }()
 	address := freeAddress(t)
 	cmd := command(t, dir, "--log.level=debug", "--web.listen-address="+address)
 	cmd.Stderr = writer // the process's own, without a goroutine that reads

@@ -127,8 +127,8 @@ func say(status int, text string) http.HandlerFunc {
 	}
 }
 
-// reload loads the configuration again, if the request came by a name that is ours. Any other that leads here may be one
-// that somebody's web page has turned on us: DNS rebinding, which no check of the origin notices.
+// reload loads the configuration again, if the request came by a name that is ours. Any other may be that of a web page
+// which has been made to lead here: DNS rebinding, which no check of the origin notices.
 func (h *handler) reload(w http.ResponseWriter, r *http.Request) {
 	if !h.ours(r.Host) {
 		http.Error(w, "Reloading is refused under this host name. Use an IP address, or one of: "+
