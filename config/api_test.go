@@ -110,7 +110,7 @@ func TestTLSPairOfTwo(t *testing.T) {
 	path := write(t, dir, "sessions.yml",
 		"api:\n  tls_config:\n    cert_file: cert.pem\n    key_file: key.pem\nsessions: ["+token+"]\n")
 	_, err := Load(path)
-	want := path + ":4: the client's cert and key are no pair; " +
+	want := path + ":4: the client's cert and key do not match; " +
 		"give both in PEM form, the key unencrypted and of that certificate"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)

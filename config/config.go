@@ -1,6 +1,6 @@
 // Package config reads sessions.yml: which sessions to scrape, and how to reach the RUFUS Cloud API.
 //
-// Whatever Load and Parse return is valid: no caller checks it again. Every mistake is reported at once, as
+// Whatever Load and Parse return is valid: no caller checks it again. Every error is reported at once, as
 // "file:line: what is wrong; what to do", and no report shows a key, a whole token or a whole device id.
 package config
 
@@ -99,15 +99,15 @@ type Session struct {
 
 // Error is what is wrong with a configuration.
 type Error struct {
-	// Mistakes are sorted by line, each "file:line: what is wrong; what to do".
-	Mistakes []string
+	// Problems are sorted by line, each "file:line: what is wrong; what to do".
+	Problems []string
 	// Files are the paths that were read, or that could not be: when one changes, loading again may succeed. They are
 	// not for printing: somebody may have put the key itself where its path belongs.
 	Files []string
 }
 
-// Error returns the mistakes, one per line.
-func (e *Error) Error() string { return strings.Join(e.Mistakes, "\n") }
+// Error returns the problems, one per line.
+func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
 
 // maxFile bounds sessions.yml, in bytes: 10,000 full entries are 2 MiB, and the YAML package takes up to 200 times
 // the file when it holds nothing but short values.
@@ -119,7 +119,7 @@ func Load(path string) (*Config, error) {
 	data, problem := readFile(path, maxFile)
 	if problem != "" {
 		return nil, &Error{
-			Mistakes: []string{path + ": " + problem + "; give the path of your sessions.yml with --config.file"},
+			Problems: []string{path + ": " + problem + "; give the path of your sessions.yml with --config.file"},
 			Files:    []string{path},
 		}
 	}
@@ -131,15 +131,15 @@ func Parse(data []byte, path string) (*Config, error) {
 	d := &decoder{dir: filepath.Dir(path), files: []string{path}, labelNames: map[string]bool{}}
 	cfg := d.config(data)
 	cfg.Files = d.files
-	if mistakes := d.report(path); mistakes != nil {
-		return nil, &Error{Mistakes: mistakes, Files: d.files}
+	if problems := d.report(path); problems != nil {
+		return nil, &Error{Problems: problems, Files: d.files}
 	}
 	return cfg, nil
 }
 
 const wantedList = "list at least one session, for example \"- token: ...\", below \"sessions:\""
 
-// config decodes the whole file. What it returns is of use only when no mistake was noted.
+// config decodes the whole file. What it returns is of use only when nothing was refused.
 func (d *decoder) config(data []byte) *Config {
 	cfg := &Config{API: defaultAPI()}
 	root := d.document(data)

@@ -76,16 +76,16 @@ func checkMessages(t *testing.T, err error, path string) {
 		t.Errorf("files to watch %q without %s", list.Files, path)
 	}
 	last := 0
-	for _, m := range list.Mistakes {
+	for _, m := range list.Problems {
 		var line int
-		if strings.HasPrefix(m, "$"+KeyVariable+": ") || strings.HasSuffix(m, " more mistakes; mend these first") {
+		if strings.HasPrefix(m, "$"+KeyVariable+": ") || strings.HasSuffix(m, " more errors; fix these first") {
 			continue
 		}
 		if _, err := fmt.Sscanf(strings.TrimPrefix(m, path), ":%d: ", &line); err != nil || line < 1 {
 			t.Errorf("no file:line in %q", m)
 		}
 		if line < last {
-			t.Errorf("line %d after %d in %q", line, last, list.Mistakes)
+			t.Errorf("line %d after %d in %q", line, last, list.Problems)
 		}
 		last = line
 		if !strings.Contains(m, "; ") {
@@ -95,8 +95,8 @@ func checkMessages(t *testing.T, err error, path string) {
 			t.Errorf("not one line of text: %q", m)
 		}
 	}
-	if err.Error() != strings.Join(list.Mistakes, "\n") || len(list.Mistakes) == 0 {
-		t.Errorf("the error is %q, its mistakes are %q", err, list.Mistakes)
+	if err.Error() != strings.Join(list.Problems, "\n") || len(list.Problems) == 0 {
+		t.Errorf("the error is %q, its problems are %q", err, list.Problems)
 	}
 }
 
@@ -314,11 +314,11 @@ func TestLoadUnreadable(t *testing.T) {
 	} {
 		_, err := Load(path)
 		var list *Error
-		if !errors.As(err, &list) || len(list.Mistakes) != 1 || !slices.Equal(list.Files, []string{path}) {
+		if !errors.As(err, &list) || len(list.Problems) != 1 || !slices.Equal(list.Files, []string{path}) {
 			t.Fatalf("%s: %+v", path, err)
 		}
-		if want := path + ": " + want + "; "; !strings.HasPrefix(list.Mistakes[0], want) {
-			t.Errorf("got %q, want %q...", list.Mistakes[0], want)
+		if want := path + ": " + want + "; "; !strings.HasPrefix(list.Problems[0], want) {
+			t.Errorf("got %q, want %q...", list.Problems[0], want)
 		}
 	}
 }
@@ -374,13 +374,13 @@ func TestSelfReference(t *testing.T) {
 	}
 }
 
-func TestManyMistakes(t *testing.T) {
+func TestManyProblems(t *testing.T) {
 	_, err := Parse([]byte(strings.Repeat("- x\n", 1234)), "f.yml")
 	var list *Error
-	if !errors.As(err, &list) || len(list.Mistakes) != maxMistakes+1 {
+	if !errors.As(err, &list) || len(list.Problems) != maxRefusals+1 {
 		t.Fatalf("got %.100v", err)
 	}
-	if got := list.Mistakes[maxMistakes]; got != "f.yml: 234 more mistakes; mend these first" {
+	if got := list.Problems[maxRefusals]; got != "f.yml: 234 more errors; fix these first" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -30,7 +30,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		if cfg != nil {
-			t.Error("a configuration beside an error")
+			t.Error("a configuration together with an error")
 		}
 		checkMessages(t, err, "f.yml")
 		if part := leaks(err.Error(), token, token2, device, apiKey); part != "" {

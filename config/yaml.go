@@ -26,7 +26,7 @@ const (
 	// maxValues bounds what is read of that. Aliases count each time they are followed, so that a small file cannot
 	// unfold into a huge one.
 	maxValues   = 1 << 18
-	maxMistakes = 1000
+	maxRefusals = 1000
 )
 
 // decoder walks the YAML nodes rather than decoding into structs: nodes know their line and their literal text, so
@@ -34,8 +34,8 @@ const (
 type decoder struct {
 	dir      string // relative paths start here
 	files    []string
-	mistakes []mistake
-	more     int // mistakes beyond maxMistakes
+	refusals []refusal
+	more     int // refusals beyond maxRefusals
 	apiKey   string
 	values   int      // visited so far
 	secrets  []string // all in the file, and the API key
@@ -44,25 +44,25 @@ type decoder struct {
 	labelNames map[string]bool // of all entries
 }
 
-type mistake struct {
+type refusal struct {
 	line int // 0: not in the file, and text names the place
 	text string
 }
 
-// refuse notes a mistake at a line.
+// refuse notes what is wrong in a line.
 func (d *decoder) refuse(line int, what, remedy string) {
-	if len(d.mistakes) == maxMistakes {
+	if len(d.refusals) == maxRefusals {
 		d.more++
 		return
 	}
-	d.mistakes = append(d.mistakes, mistake{line, what + "; " + remedy})
+	d.refusals = append(d.refusals, refusal{line, what + "; " + remedy})
 }
 
-// report returns the mistakes by line, nil when there are none.
+// report returns the refusals by line, nil when there are none.
 func (d *decoder) report(path string) []string {
-	slices.SortStableFunc(d.mistakes, func(a, b mistake) int { return a.line - b.line })
+	slices.SortStableFunc(d.refusals, func(a, b refusal) int { return a.line - b.line })
 	var report []string
-	for _, m := range d.mistakes {
+	for _, m := range d.refusals {
 		if m.line == 0 {
 			report = append(report, m.text)
 		} else {
@@ -70,7 +70,7 @@ func (d *decoder) report(path string) []string {
 		}
 	}
 	if d.more > 0 {
-		report = append(report, fmt.Sprintf("%s: %d more mistakes; mend these first", path, d.more))
+		report = append(report, fmt.Sprintf("%s: %d more errors; fix these first", path, d.more))
 	}
 	return report
 }
@@ -85,10 +85,10 @@ func (d *decoder) visit(n *node) bool {
 	return d.values <= maxValues
 }
 
-// document returns the root value of the only document in data, or nil after noting a mistake.
+// document returns the root value of the only document in data, or nil after refusing it.
 func (d *decoder) document(data []byte) *node {
 	if line := unprintable(data); line != 0 {
-		d.refuse(line, "there is a byte that is no text", "save the file as UTF-8, without control characters")
+		d.refuse(line, "there is a byte that is not valid UTF-8, or a control character", "save the file as UTF-8 text")
 		return nil
 	}
 	if line := crowded(data); line != 0 {
@@ -231,7 +231,7 @@ type field struct {
 }
 
 // mapping gives each value of n to its field and returns the lines of the keys that were there. Keys of which there
-// is no field are mistakes.
+// is no field are refused.
 func (d *decoder) mapping(n *node, where string, fields []field) (lines map[string]int) {
 	lines = map[string]int{}
 	d.pairs(n, func(key, value *node) {
@@ -255,7 +255,7 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 	return lines
 }
 
-// pairs calls each with the keys and values of a mapping. A key that appears again is a mistake, as is one that is
+// pairs calls each with the keys and values of a mapping. A key that appears again is refused, as is one that is
 // not text.
 func (d *decoder) pairs(n *node, each func(key, value *node)) {
 	lines := map[string]int{}
@@ -291,7 +291,7 @@ func read(value *node, set func(string) string) (problem string) {
 	return set(value.Value)
 }
 
-// lineOf is where to mend a value. A missing one has the line in which the parser noticed that it is missing.
+// lineOf is where to fix a value. A missing one has the line in which the parser noticed that it is missing.
 func lineOf(key, value *node) int {
 	if isNull(value) {
 		return key.Line

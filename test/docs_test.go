@@ -110,9 +110,9 @@ func TestReadmeConfiguration(t *testing.T) {
 	}
 	for _, example := range examples {
 		if _, err := config.Parse([]byte(example), "README.md"); err != nil {
-			for mistake := range strings.Lines(err.Error()) {
-				if !strings.Contains(mistake, "key_file cannot be read") {
-					t.Errorf("the example: %s", mistake)
+			for problem := range strings.Lines(err.Error()) {
+				if !strings.Contains(problem, "key_file cannot be read") {
+					t.Errorf("the example: %s", problem)
 				}
 			}
 		}

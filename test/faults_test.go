@@ -83,7 +83,7 @@ func token(i int) string {
 	}
 }
 
-// tell says how the API answers the nine and the tenth.
+// tell sets how the API answers the nine and the tenth.
 func (s *stand) tell(nine, tenth http.HandlerFunc) {
 	s.nine.Store(&nine)
 	s.tenth.Store(&tenth)
@@ -116,7 +116,7 @@ func (s *stand) scrape(what string) series {
 	return scraped
 }
 
-// expect checks a scrape: nine sessions are those and the tenth is that, with no series besides.
+// expect checks a scrape: nine sessions are those and the tenth is that, and there are no other series.
 func (s *stand) expect(what string, scraped, nine, tenth series) {
 	s.t.Helper()
 	for i := range ten {
@@ -144,7 +144,7 @@ func (s *stand) recovers() {
 }
 
 // The ways in which the API can answer wrongly, late or not at all: one session is answered so, and its nine neighbours
-// are right. What it asks all to wait for is in TestBackoff, what befalls connections in the tests after it, and an API
+// are right. What it asks all to wait for is in TestBackoff, what happens to connections in the tests after it, and an API
 // that cannot be reached at all in TestUnreachableAPI.
 func TestFaults(t *testing.T) {
 	t.Parallel()

@@ -51,7 +51,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// When START is pressed again, an entry that follows the device goes on counting, and the token beside it freezes.
+// When START is pressed again, an entry that follows the device goes on counting, and an entry with its token freezes.
 func TestRollover(t *testing.T) {
 	t.Parallel()
 	began := time.Date(2026, time.May, 3, 9, 0, 0, 0, time.UTC)
@@ -116,7 +116,7 @@ func TestThousandSessions(t *testing.T) {
 		fmt.Fprintf(&list, "  - {name: %d, token: %s}\n", i+1, simulator.ID(fmt.Sprintf("session MAT-%05d", i+1)))
 	}
 	e := start(t, list.String())
-	// net/http gives up a connection whose goroutine was not run for 50 ms after it wrote the request, which befalls
+	// net/http gives up a connection whose goroutine was not run for 50 ms after it wrote the request, which happens to
 	// some of thousands on a machine that has much else to do.
 	const replaced = 8
 	opened, fastest := 0, time.Hour

@@ -31,7 +31,7 @@ const patience = 30 * time.Second
 // apiKey is the key that the tests' API is asked with. It is not a real one.
 const apiKey = "ror-5ec4e7a1b2c3d4e5f607"
 
-// raced says whether the tests run under the race detector, where durations mean little.
+// raced reports whether the tests run under the race detector, where durations mean little.
 var raced = func() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})

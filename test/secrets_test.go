@@ -92,8 +92,8 @@ func careless(elsewhere string) map[string]http.HandlerFunc {
 	}
 }
 
-// mistakes are configurations with secrets where they do not belong; good is one that is right.
-func mistakes(t *testing.T, good string) map[string]string {
+// misplaced are configurations with secrets where they do not belong; good is one that is right.
+func misplaced(t *testing.T, good string) map[string]string {
 	t.Helper()
 	token := secrets["token"]
 	file := func(name string) string {
@@ -235,19 +235,19 @@ func TestSecretsInAnswers(t *testing.T) {
 	}
 	in.use(in.good + "# which ends the wait that the last answer asked for\n")
 	in.answers(hang)
-	hurried := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Millisecond}
-	if _, _, err := ask(hurried, in.request(http.MethodGet, "/metrics")); err == nil {
+	impatient := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Millisecond}
+	if _, _, err := ask(impatient, in.request(http.MethodGet, "/metrics")); err == nil {
 		t.Error("a scrape of a hanging API ended at once")
 	}
-	hurried.CloseIdleConnections()
+	impatient.CloseIdleConnections()
 	in.answers(answers["good"])
 }
 
 // Whatever stands in the configuration.
-func TestSecretsInMistakes(t *testing.T) {
+func TestSecretsInConfigurations(t *testing.T) {
 	t.Parallel()
 	in := inspect(t)
-	wrong := mistakes(t, in.good)
+	wrong := misplaced(t, in.good)
 	for _, name := range slices.Sorted(maps.Keys(wrong)) {
 		in.write(wrong[name])
 		status, body := in.reload()
@@ -279,10 +279,10 @@ func TestSecretsInConnections(t *testing.T) {
 	}
 }
 
-// Mistakes that end the program at its start give away as little.
+// Errors that end the program at its start give away as little.
 func TestSecretsAtStart(t *testing.T) {
 	t.Parallel()
-	wrong := mistakes(t, settings("http://127.0.0.1:9/v0")+"  - "+secrets["token"]+"\n")
+	wrong := misplaced(t, settings("http://127.0.0.1:9/v0")+"  - "+secrets["token"]+"\n")
 	for _, name := range []string{"key as key_file", "token twice"} {
 		for _, args := range [][]string{nil, {"--config.check"}} {
 			code, stdout, stderr := runs(t, wrong[name], args...)

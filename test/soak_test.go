@@ -129,7 +129,7 @@ func (l *ledger) latest() map[string]string {
 	return maps.Clone(l.last)
 }
 
-// disturb lets one fault after another befall the API.
+// disturb gives the API one fault after another.
 func disturb(api *simulator.Server) {
 	from := time.Now()
 	to := from.Add(400 * time.Millisecond)

@@ -31,7 +31,7 @@ type Options struct {
 	TimeoutOffset   time.Duration              // what to leave of Prometheus' scrape timeout for the way back
 	MaxRequests     int                        // scrapes at a time; others wait for their turn
 	EnableLifecycle bool                       // whether HTTP may reload
-	Hosts           []string                   // names by which requests may reload, besides addresses and localhost
+	Hosts           []string                   // names by which requests may reload, apart from addresses and localhost
 	EnablePprof     bool                       // whether /debug/pprof/ is served
 	Version         string                     // shown on the status page
 	Now             func() time.Time

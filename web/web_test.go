@@ -52,7 +52,7 @@ func TestRoutes(t *testing.T) {
 		if test.status == http.StatusMethodNotAllowed {
 			equal(t, what+" allows", response.Header.Get("Allow"), "GET, HEAD")
 		}
-		// Nothing that a browser could be made to do with an answer, whichever it is.
+		// Nothing that a browser could be made to do with any of the answers.
 		for name, want := range map[string]string{
 			"X-Content-Type-Options":     "nosniff",
 			"X-Frame-Options":            "DENY",
