@@ -33,7 +33,7 @@ func startDemo(f flags, logger *slog.Logger) (load func() (*config.Config, error
 	return func() (*config.Config, error) { return config.Parse(text, "demo") }, func() { _ = race.Close() }, nil
 }
 
-// reachable returns an address to type for one to listen on: an address without a host is that of every interface.
+// reachable returns the address under which this machine reaches what listens on address.
 func reachable(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	switch {
