@@ -84,7 +84,7 @@ func (f *fuse) serve() {
 	for {
 		n, err := syscall.Read(f.fd, request)
 		switch {
-		case err == syscall.ENODEV: //nolint:errorlint // it is what the kernel says, as it is
+		case err == syscall.ENODEV:
 			return
 		case err != nil:
 			continue
