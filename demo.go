@@ -27,14 +27,14 @@ func startDemo(f flags, logger *slog.Logger) (load func() (*config.Config, error
 	go func() { _ = race.Serve(listener) }() // ends with stop
 	for _, address := range *f.web.WebListenAddresses {
 		url := "http://" + reachable(address)
-		logger.Info("demo: a simulated race is on; open this page", "url", url+"/")
-		logger.Info("demo: or type this", "command", "curl -s "+url+f.telemetryPath+" | grep rufus_session_passings")
+		logger.Info("demo: serving a simulated race, open this page", "url", url+"/")
+		logger.Info("demo: or run this command", "command", "curl -s "+url+f.telemetryPath+" | grep rufus_session_passings")
 	}
 	text := simulator.DemoConfig("http://"+listener.Addr().String()+"/v0", began, simulator.DemoSpeed)
 	return func() (*config.Config, error) { return config.Parse(text, "demo") }, func() { _ = race.Close() }, nil
 }
 
-// reachable returns an address to type for one to listen on: the host that is left out is this machine.
+// reachable returns the address under which this machine reaches what listens on address.
 func reachable(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	switch {

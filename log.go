@@ -5,24 +5,25 @@ import (
 	"time"
 )
 
-// logWriter passes lines on without ever waiting for whoever reads them: a log that is not read any more, such as a
-// full pipe or a stopped terminal, must not stop the exporter. Lines beyond what it holds are dropped.
+// logWriter hands lines to a goroutine that writes them, and drops those beyond what it holds. A write to a pipe that
+// nobody reads, or to a stopped terminal, blocks for good, and with it whatever logs: scrapes, reloads, the shutdown.
+// To log outside locks does not help against that, and a descriptor that does not block may be shared with others.
 type logWriter struct {
 	lines chan []byte // nil: the last one
-	ended chan struct{}
+	done  chan struct{}
 }
 
 const (
 	logLines   = 1000
-	logLeaving = time.Second // what close waits for a reader
+	logLeaving = time.Second // for which close waits
 )
 
 func newLogWriter(to io.Writer) *logWriter {
-	w := &logWriter{lines: make(chan []byte, logLines), ended: make(chan struct{})}
+	w := &logWriter{lines: make(chan []byte, logLines), done: make(chan struct{})}
 	go func() {
-		defer close(w.ended)
+		defer close(w.done)
 		for line := <-w.lines; line != nil; line = <-w.lines {
-			_, _ = to.Write(line) // there is nobody left to tell
+			_, _ = to.Write(line) // there is nowhere to report it
 		}
 	}()
 	return w
@@ -37,7 +38,7 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// close waits, but not for long, until what was written before is passed on.
+// close waits, but not for long, until all lines are written.
 func (w *logWriter) close() {
 	leaving := time.After(logLeaving)
 	select {
@@ -46,7 +47,7 @@ func (w *logWriter) close() {
 		return
 	}
 	select {
-	case <-w.ended:
+	case <-w.done:
 	case <-leaving:
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -30,6 +31,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/config"
+	"rufus_exporter/rufus"
 	"rufus_exporter/web"
 )
 
@@ -37,7 +39,7 @@ import (
 const (
 	exitStopped = 0 // asked to stop
 	exitFailed  = 1
-	exitUsage   = 2 // wrong usage or configuration
+	exitUsage   = 78 // EX_CONFIG: wrong usage or configuration. 2 is what the Go runtime exits with after a crash.
 )
 
 const (
@@ -46,13 +48,198 @@ const (
 	drainTimeout = 25 * time.Second
 	// writeTimeout must not cut the longest scrape there can be, of 2 minutes.
 	writeTimeout = 150 * time.Second
+	// maxIdleConnections is far above what Prometheus and a crew keep open, and takes some 15 MiB.
+	maxIdleConnections = 1000
 )
 
 func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// flags are what the command line says.
+// run is the program: it returns the exit code.
+func run(args []string) int {
+	// Before anything else: SIGHUP ends a process that has not asked for it, SIGPIPE one whose log nobody reads any more.
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	defer signal.Stop(hangUp)
+	signal.Ignore(syscall.SIGPIPE)
+
+	f, err := parse(args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "rufus_exporter:", err, "(see --help)")
+		return exitUsage
+	}
+	if f.healthCheck {
+		if err := healthCheck(*f.web.WebListenAddresses); err != nil {
+			fmt.Fprintln(os.Stderr, "rufus_exporter:", err)
+			return exitFailed
+		}
+		return exitStopped
+	}
+	out := newLogWriter(os.Stderr)
+	defer out.close()
+	f.log.Writer = out
+	logger := promslog.New(f.log)
+	// net/http prints there what a server sends unasked, which may be the rest of an answer: see rufus.NewTransport.
+	log.SetOutput(io.Discard)
+
+	load := func() (*config.Config, error) { return config.Load(f.configFile) }
+	if f.demo {
+		var stop func()
+		if load, stop, err = startDemo(f, logger); err != nil {
+			logger.Error("cannot start the demo", "err", err)
+			return exitFailed
+		}
+		defer stop()
+	}
+	if f.check {
+		return check(f.configFile, load)
+	}
+
+	// configuration → reloader → sessions → web; what the sessions are fetched with is wired in connect.
+	registry := prometheus.NewRegistry()
+	r := newReloader(config.NewSource(load), registry, logger)
+	exporter := collector.NewExporter(r.sessions)
+	r.connect = func(api config.API, before *collector.Fetcher) (*collector.Fetcher, *rufus.Transport) {
+		return connect(api, before, exporter, logger)
+	}
+	if err := r.reload(context.Background()); err != nil {
+		return exitCode(err)
+	}
+	registry.MustRegister(
+		exporter,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("rufus_exporter"),
+	)
+	handler := web.NewHandler(web.Options{
+		Sessions:        r.sessions,
+		Exporter:        registry,
+		Reload:          func() error { return r.reload(context.Background()) },
+		ReloadError:     r.lastError,
+		TelemetryPath:   f.telemetryPath,
+		TimeoutOffset:   f.timeoutOffset,
+		MaxRequests:     f.maxRequests,
+		EnableLifecycle: f.enableLifecycle,
+		Hosts:           hosts(*f.web.WebListenAddresses),
+		EnablePprof:     f.enablePprof,
+		Version:         version.Version,
+		Now:             time.Now,
+		Logger:          logger,
+	})
+	if err := serve(handler, f, r, hangUp, logger); err != nil {
+		logger.Error("stopped", "err", err)
+		return exitFailed
+	}
+	logger.Info("stopped")
+	return exitStopped
+}
+
+// connect wires configuration → transport → client → fetcher.
+func connect(api config.API, before *collector.Fetcher, exporter *collector.Exporter, logger *slog.Logger) (
+	fetcher *collector.Fetcher, transport *rufus.Transport,
+) {
+	transport = rufus.NewTransport(rufus.TransportOptions{
+		TLS:      api.TLS,
+		Proxy:    api.Proxy,
+		MaxConns: api.MaxConcurrentRequests,
+		Timeout:  api.Timeout,
+	})
+	client := rufus.NewClient(rufus.Options{
+		URL:       api.URL,
+		Key:       api.Key,
+		KeyHeader: api.KeyHeader,
+		UserAgent: "rufus_exporter/" + version.Version,
+		Timeout:   api.Timeout,
+		Transport: transport,
+		Observe:   exporter.Observe,
+		Mask:      func() rufus.Mask { return fetcher.Mask() },
+		Paused: func() bool {
+			_, paused := fetcher.BackoffUntil().Get()
+			return paused
+		},
+	})
+	fetcher = collector.NewFetcher(collector.Options{
+		Source:                client,
+		Replaces:              before,
+		MaxConcurrentRequests: api.MaxConcurrentRequests,
+		MinInterval:           api.MinInterval,
+		DeviceMetrics:         api.DeviceMetrics,
+		Now:                   time.Now,
+		Logger:                logger,
+	})
+	return fetcher, transport
+}
+
+// serve serves and reloads until a signal asks to stop, then waits for the scrapes in flight. A second signal ends the
+// process at once.
+func serve(handler http.Handler, f flags, r *reloader, hangUp <-chan os.Signal, logger *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ConnState:         web.LimitIdle(maxIdleConnections),
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	stopped, restore := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer restore()
+	group, ctx := errgroup.WithContext(stopped)
+	group.Go(func() error {
+		err := toolkit.ListenAndServe(server, f.web, logger)
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	})
+	group.Go(func() error {
+		r.watch(ctx, hangUp, f.reloadInterval)
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		restore()
+		if stopped.Err() != nil { // rather than that nothing could be served
+			logger.Info("shutting down, waiting for scrapes in flight", "timeout", drainTimeout)
+		}
+		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		if server.Shutdown(drain) != nil {
+			logger.Warn("some clients did not read their answers")
+			return server.Close()
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// check reports whether the configuration is valid.
+func check(name string, load func() (*config.Config, error)) (code int) {
+	cfg, err := load()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitUsage
+	}
+	if cfg.API.Key.Reveal() == "" {
+		fmt.Fprintln(os.Stderr, "warning:", errNoKey)
+	}
+	_, _ = fmt.Fprintf(os.Stdout, "%s is valid, sessions: %d\n", name, len(cfg.Sessions))
+	return exitStopped
+}
+
+// exitCode returns the one for a configuration that cannot be loaded. A supervisor may try again unless its content is
+// wrong.
+func exitCode(err error) int {
+	var wrong *config.Error
+	if errors.As(err, &wrong) || errors.Is(err, errNoKey) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// flags are the command line's.
 type flags struct {
 	configFile      string
 	check           bool
@@ -74,20 +261,21 @@ func parse(args []string) (flags, error) {
 	}
 	f := flags{log: &promslog.Config{}}
 	app := kingpin.New("rufus_exporter", "Prometheus exporter for race timing sessions of the RUFUS Cloud API.")
-	app.Flag("config.file", "Path of the list of sessions.").Default("sessions.yml").StringVar(&f.configFile)
+	app.Flag("config.file", "Path to the session list.").Default("sessions.yml").StringVar(&f.configFile)
 	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
-	app.Flag("config.auto-reload-interval", "How often to look whether the configuration has changed; 0 is never.").
+	app.Flag("config.auto-reload-interval",
+		"Interval at which to check whether the configuration has changed; 0 disables it.").
 		Default("30s").DurationVar(&f.reloadInterval)
-	app.Flag("demo", "Serve a simulated race: needs neither configuration nor API key.").BoolVar(&f.demo)
-	app.Flag("health-check", "Ask the exporter on this machine whether it is alive and exit: 0 if it is, else 1.").
+	app.Flag("demo", "Serve a simulated race; needs neither configuration nor API key.").BoolVar(&f.demo)
+	app.Flag("health-check", "Check whether the exporter on this machine is alive and exit: 0 if it is, else 1.").
 		BoolVar(&f.healthCheck)
-	app.Flag("scrape.timeout-offset", "What to leave of Prometheus' scrape timeout for the way back.").
+	app.Flag("scrape.timeout-offset", "Time to subtract from Prometheus' scrape timeout.").
 		Default("0.5s").DurationVar(&f.timeoutOffset)
-	app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&f.telemetryPath)
-	app.Flag("web.max-requests", "Number of scrapes, probes, lists and status pages at a time; above it 503.").
-		Default("40").IntVar(&f.maxRequests)
-	app.Flag("web.enable-lifecycle", "Allow reloading by POST or PUT to /-/reload.").BoolVar(&f.enableLifecycle)
-	app.Flag("web.enable-pprof", "Serve profiles of the exporter under /debug/pprof/.").BoolVar(&f.enablePprof)
+	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&f.telemetryPath)
+	app.Flag("web.max-requests", "Maximum number of concurrent scrapes, and of pages; others wait, scrapes until their "+
+		"deadline, then get 503.").Default("40").IntVar(&f.maxRequests)
+	app.Flag("web.enable-lifecycle", "Enable reload by POST or PUT to /-/reload.").BoolVar(&f.enableLifecycle)
+	app.Flag("web.enable-pprof", "Enable profiling under /debug/pprof/.").BoolVar(&f.enablePprof)
 	f.web = toolkitflag.AddFlags(app, ":10210")
 	promslogflag.AddFlags(app, f.log)
 	app.Version(version.Print("rufus_exporter"))
@@ -113,7 +301,7 @@ func parse(args []string) (flags, error) {
 	return f, err
 }
 
-// unusable says whether address is none to listen on. What the toolkit knows beyond TCP is left to it.
+// unusable reports whether nobody can listen on address. What the toolkit knows beyond TCP is left to it.
 func unusable(address string) bool {
 	if strings.Contains(address, "://") {
 		return false
@@ -126,134 +314,18 @@ func unusable(address string) bool {
 	return err != nil
 }
 
-func run(args []string) int {
-	// From the beginning: SIGHUP ends a process that has not asked for it, SIGPIPE one whose log nobody reads any more.
-	hangUp := make(chan os.Signal, 1)
-	signal.Notify(hangUp, syscall.SIGHUP)
-	defer signal.Stop(hangUp)
-	signal.Ignore(syscall.SIGPIPE)
-
-	f, err := parse(args)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "rufus_exporter:", err, "(see --help)")
-		return exitUsage
-	}
-	out := newLogWriter(os.Stderr)
-	defer out.close()
-	f.log.Writer = out
-	logger := promslog.New(f.log)
-	// net/http prints there what a server sends unasked, which may be the rest of an answer: see rufus.NewTransport.
-	log.SetOutput(io.Discard)
-	load := func() (*config.Config, error) { return config.Load(f.configFile) }
-
-	switch {
-	case f.healthCheck:
-		if err := healthCheck(f.web); err != nil {
-			fmt.Fprintln(os.Stderr, "rufus_exporter:", err)
-			return exitFailed
+// hosts returns the names of this machine, by which requests may reload: those that it listens on, and its own.
+func hosts(addresses []string) (names []string) {
+	for _, address := range addresses {
+		host, _, _ := net.SplitHostPort(address)
+		if _, err := netip.ParseAddr(host); err != nil && host != "" { // addresses may reload anyway
+			names = append(names, host)
 		}
-		return exitStopped
-	case f.demo:
-		var stop func()
-		if load, stop, err = startDemo(f, logger); err != nil {
-			logger.Error("cannot start the demo", "err", err)
-			return exitFailed
-		}
-		defer stop()
 	}
-
-	if f.check {
-		cfg, err := load()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return exitUsage
-		}
-		if cfg.API.Key.Reveal() == "" {
-			fmt.Fprintln(os.Stderr, "warning:", errNoKey)
-		}
-		_, _ = fmt.Fprintf(os.Stdout, "%s is valid, sessions: %d\n", f.configFile, len(cfg.Sessions))
-		return exitStopped
+	if name, err := os.Hostname(); err == nil {
+		short, _, _ := strings.Cut(name, ".")
+		names = append(names, name, short, short+".local") // the last by multicast DNS
 	}
-
-	registry := prometheus.NewRegistry()
-	r := newReloader(load, registry, logger)
-	if err := r.reload(); err != nil {
-		return exitUsage
-	}
-	registry.MustRegister(
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		versioncollector.NewCollector("rufus_exporter"),
-	)
-	server := &http.Server{
-		Handler: web.NewHandler(web.Options{
-			Sessions:        r.sessions,
-			Exporter:        registry,
-			Reload:          r.reload,
-			ReloadError:     r.lastError,
-			TelemetryPath:   f.telemetryPath,
-			TimeoutOffset:   f.timeoutOffset,
-			MaxRequests:     f.maxRequests,
-			EnableLifecycle: f.enableLifecycle,
-			EnablePprof:     f.enablePprof,
-			Version:         version.Version,
-			Now:             time.Now,
-			Logger:          logger,
-		}),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-	}
-	if err := serve(server, f, r, hangUp, logger); err != nil {
-		logger.Error("stopped", "err", err)
-		return exitFailed
-	}
-	logger.Info("stopped")
-	return exitStopped
-}
-
-// serve serves and reloads until a signal asks to stop, then lets the scrapes in flight end. A second signal ends the
-// process at once.
-func serve(server *http.Server, f flags, r *reloader, hangUp <-chan os.Signal, logger *slog.Logger) error {
-	stopped, restore := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer restore()
-	group, ctx := errgroup.WithContext(stopped)
-	group.Go(func() error {
-		err := toolkit.ListenAndServe(server, f.web, logger)
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
-		return err
-	})
-	group.Go(func() error {
-		r.watch(ctx, hangUp, f.reloadInterval)
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		restore()
-		if stopped.Err() != nil { // rather than that nothing could be served
-			logger.Info("stopping: scrapes in flight may end", "within", drainTimeout)
-		}
-		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
-		defer cancel()
-		if server.Shutdown(drain) != nil {
-			logger.Warn("some clients did not take their answers")
-			return server.Close()
-		}
-		return nil
-	})
-	return group.Wait()
-}
-
-// sessionsOf turns the configured sessions into the collector's entries.
-func sessionsOf(cfg *config.Config) []collector.Entry {
-	entries := make([]collector.Entry, len(cfg.Sessions))
-	for i, s := range cfg.Sessions {
-		entries[i] = collector.Entry(s)
-	}
-	return entries
+	slices.Sort(names)
+	return slices.Compact(names)
 }

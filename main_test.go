@@ -1,26 +1,6 @@
 package main
 
-import (
-	"log"
-	"os"
-	"testing"
-
-	"go.uber.org/goleak"
-)
-
-// scratch is a directory for the whole run of the tests.
-var scratch string
-
-func TestMain(m *testing.M) {
-	var err error
-	if scratch, err = os.MkdirTemp("", "rufus_exporter"); err != nil {
-		log.Fatal(err)
-	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(scratch)
-		os.Exit(code)
-	}))
-}
+import "testing"
 
 func TestReachable(t *testing.T) {
 	for address, want := range map[string]string{

@@ -76,7 +76,7 @@ func (d *decoder) api(api *API, section *node) {
 	api.transport = rufus.NewSecret(fmt.Sprintf("%q", transport))
 }
 
-// key returns the API key from the one place that has it; the environment comes last. None is no mistake here.
+// key returns the API key from the one place that has it; the environment comes last. Having none is not refused here.
 func (d *decoder) key(inline, file string, lines map[string]int) rufus.Secret {
 	inlineLine, fileLine := lines["key"], lines["key_file"]
 	switch {
@@ -106,7 +106,7 @@ func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 	return rufus.NewSecret(key)
 }
 
-// readNamed returns the content of a file that the configuration names, "" after noting a mistake. The file becomes one
+// readNamed returns the content of a file that the configuration names, "" after refusing it. The file becomes one
 // to watch either way.
 func (d *decoder) readNamed(path string, limit int64, key string, line int, remedy string) string {
 	path = promconfig.JoinDir(d.dir, path)
@@ -131,7 +131,7 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 		caFile, certFile, key, keyFile string
 		minVersion, maxVersion         string
 		lines                          map[string]int
-		before                         = len(d.mistakes)
+		before                         = len(d.refusals)
 	)
 	switch {
 	case section == nil || isNull(section):
@@ -175,7 +175,7 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 	cfg.Key = promconfig.Secret(key)
 
 	var err error
-	if api.TLS, err = promconfig.NewTLSConfig(&cfg); err != nil && len(d.mistakes) == before {
+	if api.TLS, err = promconfig.NewTLSConfig(&cfg); err != nil && len(d.refusals) == before {
 		// Its parts say which of them is wrong, and so in words of our own: the error may quote what it read.
 		line := func(name string) int { return max(lines[name], lines[name+"_file"]) }
 		for _, part := range []struct {
@@ -186,7 +186,7 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 			{promconfig.TLSConfig{CA: cfg.CA}, line("ca"),
 				"the ca holds no certificate that can be read", "give certificates in PEM form"},
 			{promconfig.TLSConfig{Cert: cfg.Cert, Key: cfg.Key}, max(line("cert"), line("key")),
-				"the client's cert and key are no pair",
+				"the client's cert and key do not match",
 				"give both in PEM form, the key unencrypted and of that certificate"},
 			{promconfig.TLSConfig{MinVersion: cfg.MinVersion, MaxVersion: cfg.MaxVersion}, lines["max_version"],
 				"max_version is below min_version", "raise it, or remove one of them"},
@@ -228,7 +228,7 @@ func (d *decoder) proxy(api *API, settings proxySettings, lines map[string]int) 
 		address, err := url.Parse(settings.url)
 		schemes := []string{"http", "https", "socks5", "socks5h"}
 		if err != nil || address.Hostname() == "" || !slices.Contains(schemes, address.Scheme) {
-			d.refuse(lines["proxy_url"], "proxy_url is no address of a proxy",
+			d.refuse(lines["proxy_url"], "proxy_url is not a valid proxy address",
 				"write scheme://host:port with one of the schemes "+strings.Join(schemes, ", "))
 			return
 		}
@@ -239,7 +239,7 @@ func (d *decoder) proxy(api *API, settings proxySettings, lines map[string]int) 
 		d.refuse(lines["proxy_from_environment"], "both proxy_url and proxy_from_environment are given",
 			"keep one of them")
 	case cfg.ProxyFromEnvironment && settings.except != "":
-		d.refuse(lines["no_proxy"], "no_proxy has no effect beside proxy_from_environment",
+		d.refuse(lines["no_proxy"], "no_proxy has no effect together with proxy_from_environment",
 			"remove it and set $NO_PROXY")
 	case settings.except != "" && settings.url == "":
 		d.refuse(lines["no_proxy"], "no_proxy has no effect without proxy_url", "add proxy_url or remove no_proxy")
@@ -252,7 +252,7 @@ func baseURL(dst **url.URL) func(string) string {
 	return func(value string) string {
 		u, err := url.Parse(value)
 		if err != nil {
-			return "is no address"
+			return "is not a valid address"
 		}
 		port, err := strconv.Atoi("0" + u.Port())
 		switch {

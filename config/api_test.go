@@ -7,16 +7,18 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
+	"net/url"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"rufus_exporter/rufus"
 )
 
 // pair returns a certificate of 127.0.0.1 that signs itself, and its key, in PEM form.
@@ -108,7 +110,7 @@ func TestTLSPairOfTwo(t *testing.T) {
 	path := write(t, dir, "sessions.yml",
 		"api:\n  tls_config:\n    cert_file: cert.pem\n    key_file: key.pem\nsessions: ["+token+"]\n")
 	_, err := Load(path)
-	want := path + ":4: the client's cert and key are no pair; " +
+	want := path + ":4: the client's cert and key do not match; " +
 		"give both in PEM form, the key unencrypted and of that certificate"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
@@ -149,83 +151,140 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestEqual: whatever is different in the api section is noticed, and nothing else is.
-func TestEqual(t *testing.T) {
+// No field of API can be forgotten in its digest.
+func TestDigestCoversEveryField(t *testing.T) {
+	t.Parallel()
+	original := defaultAPI()
+	for i := range reflect.TypeFor[API]().NumField() {
+		changed := original
+		name := reflect.TypeFor[API]().Field(i).Name
+		switch field := reflect.ValueOf(&changed).Elem().Field(i); {
+		case name == "transport": // stands for the next two: see TestDigest
+			changed.transport = rufus.NewSecret("x")
+		case name == "TLS", name == "Proxy":
+			continue
+		case field.Type() == reflect.TypeFor[rufus.Secret]():
+			field.Set(reflect.ValueOf(rufus.NewSecret("x")))
+		case field.Type() == reflect.TypeFor[*url.URL]():
+			field.Set(reflect.ValueOf(&url.URL{Scheme: "http", Host: "x"}))
+		case field.Kind() == reflect.String:
+			field.SetString("x")
+		case field.CanInt():
+			field.SetInt(field.Int() + 1)
+		case field.Kind() == reflect.Bool:
+			field.SetBool(!field.Bool())
+		default:
+			t.Fatalf("add a way to change %s, a %s", name, field.Type())
+		}
+		if changed.Digest() == original.Digest() {
+			t.Errorf("another %s has the same digest", name)
+		}
+	}
+	if original.Digest() != defaultAPI().Digest() {
+		t.Error("the digests of equal settings differ")
+	}
+}
+
+// Whatever is set differently in the api section changes the digest, and nothing else does.
+func TestDigest(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sessions.yml")
 	ca, _ := pair(t)
 	cert, key := pair(t)
+	otherCert, otherKey := pair(t)
 	pems := map[string]string{"ca.pem": ca, "cert.pem": cert, "key.pem": key, "key": apiKey}
 	for name, content := range pems {
 		write(t, dir, name, content)
 	}
-	// Each setting twice: as it is, and another way.
-	settings := [][2]string{
-		{"url: https://a.example/v0", "url: https://a.example/v1"},
-		{"key_file: key", "key: " + apiKey + "1"},
-		{"key_header: api_key", "key_header: x-api-key"},
-		{"timeout: 5s", "timeout: 6s"},
-		{"max_concurrent_requests: 32", "max_concurrent_requests: 33"},
-		{"min_interval: 0s", "min_interval: 1s"},
-		{"device_metrics: false", "device_metrics: true"},
-		{"proxy_url: http://me:a@proxy", "proxy_url: http://me:b@proxy"},
-		{"no_proxy: a", "no_proxy: b"},
-		{"tls_config: {ca_file: ca.pem, cert_file: cert.pem, key_file: key.pem}", "tls_config: {ca_file: ca.pem}"},
-	}
-	load := func(different int, sessions string) API {
+	const original = `
+  url: https://a.example/v0
+  key_file: key
+  key_header: api_key
+  timeout: 5s
+  max_concurrent_requests: 32
+  min_interval: 0s
+  device_metrics: false
+  proxy_url: http://me:a@proxy
+  no_proxy: a
+  tls_config:
+    ca_file: ca.pem
+    cert_file: cert.pem
+    key_file: key.pem
+`
+	digest := func(api, sessions string) rufus.Secret {
 		t.Helper()
-		var b strings.Builder
-		b.WriteString("api:\n")
-		for i, s := range settings {
-			if i == different {
-				fmt.Fprintf(&b, "  %s\n", s[1])
-			} else {
-				fmt.Fprintf(&b, "  %s\n", s[0])
-			}
-		}
-		cfg, err := Parse([]byte(b.String()+"sessions: ["+sessions+"]\n"), path)
+		cfg, err := Parse([]byte("api:"+api+"sessions: ["+sessions+"]\n"), path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return cfg.API
+		return cfg.API.Digest()
 	}
-	first := load(-1, token)
-	if !first.Equal(load(-1, token2)) {
-		t.Error("other sessions make another API")
+	first := digest(original, token)
+	if digest(original, token2) != first {
+		t.Error("other sessions change the digest")
 	}
-	for i, s := range settings {
-		if first.Equal(load(i, token)) {
-			t.Errorf("%s is taken for %s", s[1], s[0])
+
+	changes := [][2]string{
+		{"url: https://a.example/v0", "url: https://a.example/v1"},
+		{"key_file: key\n", "key: " + apiKey + "1\n"},
+		{"key_header: api_key", "key_header: x-api-key"},
+		{"timeout: 5s", "timeout: 6s"},
+		{"requests: 32", "requests: 33"},
+		{"min_interval: 0s", "min_interval: 1s"},
+		{"device_metrics: false", "device_metrics: true"},
+		{"me:a@proxy", "me:b@proxy"},
+		{"no_proxy: a", "no_proxy: b"},
+		{"proxy_url: http://me:a@proxy\n  no_proxy: a", "proxy_from_environment: true"},
+		{"ca_file: ca.pem", "ca: " + indent(otherCert)},
+		{"cert_file: cert.pem\n    key_file: key.pem", "cert: " + indent(otherCert) + "\n    key: " + indent(otherKey)},
+		{"ca_file: ca.pem\n    cert_file: cert.pem\n    key_file: key.pem", "ca_file: ca.pem"},
+		{"    ca_file", "    server_name: a\n    ca_file"},
+		{"    ca_file", "    insecure_skip_verify: true\n    ca_file"},
+		{"    ca_file", "    min_version: TLS13\n    ca_file"},
+		{"    ca_file", "    max_version: TLS13\n    ca_file"},
+	}
+	all := original
+	for _, change := range changes {
+		changed := strings.Replace(original, change[0], change[1], 1)
+		if changed == original || digest(changed, token) == first {
+			t.Errorf("%s instead of %s is not noticed", change[1], change[0])
+		}
+		all += changed
+	}
+	// A setting that is added must be tried above as well.
+	for _, unknown := range []string{"api: {unknown: x}", "api: {tls_config: {unknown: x}}"} {
+		_, err := Parse([]byte(unknown), path)
+		_, known, _ := strings.Cut(err.Error(), "known here: ")
+		known, _, _ = strings.Cut(known, "\n")
+		for name := range strings.SplitSeq(known, ", ") {
+			if !strings.Contains(all, " "+name+":") {
+				t.Errorf("%s is not tried", name)
+			}
 		}
 	}
 
 	// The same paths, another content.
-	otherCert, otherKey := pair(t)
-	replace := func(files map[string]string) {
-		for name, content := range files {
-			write(t, dir, name, content)
-		}
-	}
 	for _, other := range []map[string]string{
 		{"key": apiKey + "2"}, {"ca.pem": otherCert}, {"cert.pem": otherCert, "key.pem": otherKey},
 	} {
-		replace(other)
-		if first.Equal(load(-1, token)) {
+		for name, content := range other {
+			write(t, dir, name, content)
+		}
+		if digest(original, token) == first {
 			t.Errorf("other content of %d files is not noticed", len(other))
 		}
-		replace(pems)
-		if !first.Equal(load(-1, token)) {
+		for name, content := range pems {
+			write(t, dir, name, content)
+		}
+		if digest(original, token) != first {
 			t.Error("the first content is not the same again")
 		}
 	}
 
 	// Where the same key comes from makes no difference.
-	if err := os.Rename(filepath.Join(dir, "key"), filepath.Join(dir, "moved")); err != nil {
-		t.Fatal(err)
-	}
-	settings[1][0] = "key_file: moved"
-	if !first.Equal(load(-1, token)) {
-		t.Error("the same key from another file is another API")
+	write(t, dir, "moved", apiKey)
+	if digest(strings.Replace(original, "key_file: key\n", "key_file: moved\n", 1), token) != first {
+		t.Error("the same key from another file changes the digest")
 	}
 }

@@ -1,10 +1,11 @@
 // Package config reads sessions.yml: which sessions to scrape, and how to reach the RUFUS Cloud API.
 //
-// Whatever Load and Parse return is valid: no caller checks it again. Every mistake is reported at once, as
+// Whatever Load and Parse return is valid: no caller checks it again. Every error is reported at once, as
 // "file:line: what is wrong; what to do", and no report shows a key, a whole token or a whole device id.
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -56,22 +58,31 @@ type API struct {
 	// Proxy is nil when no proxy was asked for. It can hold a password: its result and its error are not for printing.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	// transport is everything that went into TLS and Proxy, the content of files included. It is there for Equal, as
+	// transport is everything that went into TLS and Proxy, the content of files included. It is there for Digest, as
 	// neither of the two can be compared, and a secret because it holds a private key and a proxy's password.
 	transport rufus.Secret
 }
 
-// Equal reports whether a and b were configured alike: the key, the content of the TLS files and the proxy included.
-// Connections, answers and backoff that belong to a then serve b as well.
-func (a API) Equal(b API) bool {
-	return a.URL.String() == b.URL.String() &&
-		a.Key == b.Key &&
-		a.KeyHeader == b.KeyHeader &&
-		a.Timeout == b.Timeout &&
-		a.MaxConcurrentRequests == b.MaxConcurrentRequests &&
-		a.MinInterval == b.MinInterval &&
-		a.DeviceMetrics == b.DeviceMetrics &&
-		a.transport == b.transport
+// Digest identifies how the API is reached: where two are equal, connections, answers and backoff serve both. It covers
+// every field, secrets and the content of files included, and so is a secret itself.
+func (a API) Digest() rufus.Secret {
+	all := sha256.New()
+	add := func(text string) { _, _ = fmt.Fprintf(all, "%q\n", text) }
+	add(a.transport.Reveal())
+	fields := reflect.ValueOf(a)
+	for i := range fields.NumField() {
+		if !fields.Type().Field(i).IsExported() {
+			continue
+		}
+		switch value := fields.Field(i).Interface().(type) {
+		case *tls.Config, func(*http.Request) (*url.URL, error): // see transport
+		case rufus.Secret:
+			add(value.Reveal())
+		default:
+			add(fmt.Sprint(value))
+		}
+	}
+	return rufus.NewSecret(string(all.Sum(nil)))
 }
 
 // Session is one entry of the list.
@@ -91,15 +102,15 @@ type Session struct {
 
 // Error is what is wrong with a configuration.
 type Error struct {
-	// Mistakes are sorted by line, each "file:line: what is wrong; what to do".
-	Mistakes []string
+	// Problems are sorted by line, each "file:line: what is wrong; what to do".
+	Problems []string
 	// Files are the paths that were read, or that could not be: when one changes, loading again may succeed. They are
 	// not for printing: somebody may have put the key itself where its path belongs.
 	Files []string
 }
 
-// Error returns the mistakes, one per line.
-func (e *Error) Error() string { return strings.Join(e.Mistakes, "\n") }
+// Error returns the problems, one per line.
+func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
 
 // maxFile bounds sessions.yml, in bytes: 10,000 full entries are 2 MiB, and the YAML package takes up to 200 times
 // the file when it holds nothing but short values.
@@ -111,7 +122,7 @@ func Load(path string) (*Config, error) {
 	data, problem := readFile(path, maxFile)
 	if problem != "" {
 		return nil, &Error{
-			Mistakes: []string{path + ": " + problem + "; give the path of your sessions.yml with --config.file"},
+			Problems: []string{path + ": " + problem + "; give the path of your sessions.yml with --config.file"},
 			Files:    []string{path},
 		}
 	}
@@ -123,15 +134,15 @@ func Parse(data []byte, path string) (*Config, error) {
 	d := &decoder{dir: filepath.Dir(path), files: []string{path}, labelNames: map[string]bool{}}
 	cfg := d.config(data)
 	cfg.Files = d.files
-	if mistakes := d.report(path); mistakes != nil {
-		return nil, &Error{Mistakes: mistakes, Files: d.files}
+	if problems := d.report(path); problems != nil {
+		return nil, &Error{Problems: problems, Files: d.files}
 	}
 	return cfg, nil
 }
 
 const wantedList = "list at least one session, for example \"- token: ...\", below \"sessions:\""
 
-// config decodes the whole file. What it returns is of use only when no mistake was noted.
+// config decodes the whole file. What it returns is of use only when nothing was refused.
 func (d *decoder) config(data []byte) *Config {
 	cfg := &Config{API: defaultAPI()}
 	root := d.document(data)
@@ -165,9 +176,9 @@ func (d *decoder) config(data []byte) *Config {
 	return cfg
 }
 
-// Open opens a regular file to read. Directories, pipes and devices are refused, without waiting for anybody: they
+// open opens a regular file to read. Directories, pipes and devices are refused, without waiting for anybody: they
 // would block, need not end, and cannot be read again on a reload.
-func Open(path string) (*os.File, error) {
+func open(path string) (*os.File, error) {
 	// What is opened is what is looked at: the name may be given to something else in between.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the files
 	if err != nil {
@@ -194,7 +205,7 @@ var (
 
 // readFile returns the content of a regular file of at most limit bytes, or what is wrong with it, without its path.
 func readFile(path string, limit int64) (data []byte, problem string) {
-	file, err := Open(path)
+	file, err := open(path)
 	switch {
 	case errors.Is(err, errIsDirectory), errors.Is(err, errNotRegular):
 		return nil, err.Error()

@@ -2,13 +2,16 @@ package config
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,62 +19,28 @@ import (
 	"unicode/utf8"
 )
 
-// After a change that is meant: go test ./config -update, and read what git diff shows.
-var update = flag.Bool("update", false, "write what is returned into the golden files")
-
-// Adding a case to the golden tests is adding a .yml file and running them with -update.
-
 func TestBadFiles(t *testing.T) {
 	t.Setenv(KeyVariable, "")
-	for _, path := range glob(t, "testdata/bad/*.yml") {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			cfg, err := Load(path)
-			if err == nil || cfg != nil {
-				t.Fatalf("loaded as %+v", cfg)
-			}
-			golden(t, strings.TrimSuffix(path, ".yml")+".txt", err.Error()+"\n")
-			checkMessages(t, err, path)
-		})
-	}
+	archives(t, "testdata/bad_*.txtar", func(t *testing.T, path string) string {
+		cfg, err := Load(path)
+		if err == nil || cfg != nil {
+			t.Fatalf("loaded as %+v", cfg)
+		}
+		checkMessages(t, err, path)
+		return err.Error() + "\n"
+	})
 }
 
 func TestGoodFiles(t *testing.T) {
 	t.Setenv(KeyVariable, "")
-	for _, path := range glob(t, "testdata/good/*.yml") {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			cfg, err := Load(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden(t, strings.TrimSuffix(path, ".yml")+".txt", describe(cfg))
-			checkConfig(t, cfg)
-		})
-	}
-}
-
-func glob(t testing.TB, pattern string) []string {
-	t.Helper()
-	paths, err := filepath.Glob(pattern)
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no files %s: %v", pattern, err)
-	}
-	return paths
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+	archives(t, "testdata/good.txtar", func(t *testing.T, path string) string {
+		cfg, err := Load(path)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got:\n%s\nwant, from %s:\n%s", got, path, want)
-	}
+		checkConfig(t, cfg)
+		return describe(cfg)
+	})
 }
 
 // describe prints a configuration with its secrets, which in testdata are made up.
@@ -113,16 +82,16 @@ func checkMessages(t *testing.T, err error, path string) {
 		t.Errorf("files to watch %q without %s", list.Files, path)
 	}
 	last := 0
-	for _, m := range list.Mistakes {
+	for _, m := range list.Problems {
 		var line int
-		if strings.HasPrefix(m, "$"+KeyVariable+": ") || strings.HasSuffix(m, " more mistakes; mend these first") {
+		if strings.HasPrefix(m, "$"+KeyVariable+": ") || strings.HasSuffix(m, " more errors; fix these first") {
 			continue
 		}
 		if _, err := fmt.Sscanf(strings.TrimPrefix(m, path), ":%d: ", &line); err != nil || line < 1 {
 			t.Errorf("no file:line in %q", m)
 		}
 		if line < last {
-			t.Errorf("line %d after %d in %q", line, last, list.Mistakes)
+			t.Errorf("line %d after %d in %q", line, last, list.Problems)
 		}
 		last = line
 		if !strings.Contains(m, "; ") {
@@ -132,8 +101,8 @@ func checkMessages(t *testing.T, err error, path string) {
 			t.Errorf("not one line of text: %q", m)
 		}
 	}
-	if err.Error() != strings.Join(list.Mistakes, "\n") || len(list.Mistakes) == 0 {
-		t.Errorf("the error is %q, its mistakes are %q", err, list.Mistakes)
+	if err.Error() != strings.Join(list.Problems, "\n") || len(list.Problems) == 0 {
+		t.Errorf("the error is %q, its problems are %q", err, list.Problems)
 	}
 }
 
@@ -261,7 +230,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !same.API.Equal(cfg.API) {
+	if same.API.Digest() != cfg.API.Digest() {
 		t.Errorf("defaults in the example %+v, in the program %+v", same.API, cfg.API)
 	}
 }
@@ -357,11 +326,11 @@ func TestLoadUnreadable(t *testing.T) {
 	} {
 		_, err := Load(path)
 		var list *Error
-		if !errors.As(err, &list) || len(list.Mistakes) != 1 || !slices.Equal(list.Files, []string{path}) {
+		if !errors.As(err, &list) || len(list.Problems) != 1 || !slices.Equal(list.Files, []string{path}) {
 			t.Fatalf("%s: %+v", path, err)
 		}
-		if want := path + ": " + want + "; "; !strings.HasPrefix(list.Mistakes[0], want) {
-			t.Errorf("got %q, want %q...", list.Mistakes[0], want)
+		if want := path + ": " + want + "; "; !strings.HasPrefix(list.Problems[0], want) {
+			t.Errorf("got %q, want %q...", list.Problems[0], want)
 		}
 	}
 }
@@ -417,26 +386,85 @@ func TestSelfReference(t *testing.T) {
 	}
 }
 
-func TestManyMistakes(t *testing.T) {
+func TestManyProblems(t *testing.T) {
 	_, err := Parse([]byte(strings.Repeat("- x\n", 1234)), "f.yml")
 	var list *Error
-	if !errors.As(err, &list) || len(list.Mistakes) != maxMistakes+1 {
+	if !errors.As(err, &list) || len(list.Problems) != maxRefusals+1 {
 		t.Fatalf("got %.100v", err)
 	}
-	if got := list.Mistakes[maxMistakes]; got != "f.yml: 234 more mistakes; mend these first" {
+	if got := list.Problems[maxRefusals]; got != "f.yml: 234 more errors; fix these first" {
 		t.Errorf("got %q", got)
 	}
 }
 
+// Ten thousand entries with everything that they can have are no hostile file.
 func TestManySessions(t *testing.T) {
 	t.Setenv(KeyVariable, apiKey)
 	var b strings.Builder
 	b.WriteString("sessions:\n")
-	for i := range 2_000 {
-		fmt.Fprintf(&b, "- token: %064d\n  name: session %d\n  labels: {race: city-run, wave: %d}\n", i, i, i%7)
+	for i := range 10_000 {
+		fmt.Fprintf(&b, "- token: %064d\n  name: session %d\n  silent_after: 10m\n"+
+			"  labels:\n    race: city-run\n    wave: \"%d\"\n    point: finish\n    crew: north\n", i, i, i%7)
 	}
 	cfg := parse(t, b.String())
-	if len(cfg.Sessions) != 2_000 || cfg.Sessions[1_999].Name != "session 1999" {
+	if len(cfg.Sessions) != 10_000 || cfg.Sessions[9_999].Name != "session 9999" {
 		t.Errorf("%d sessions", len(cfg.Sessions))
+	}
+}
+
+// hostileFiles are repeated to fill a file: what makes the YAML package build most from fewest bytes.
+var hostileFiles = []struct{ begin, unit, end string }{
+	{"", "-\n", ""},
+	{"", "- x\n", ""},
+	{"", "- - - -\n", ""},
+	{"", "-\r", ""},
+	{"", "-\u2028", ""},
+	{"", "#\n- #\n", ""},
+	{"", "a:\n", ""},
+	{"[", "x,", "]"},
+	{"{", "a,", "}"},
+	{"[&a x,", "*a,", "]"},
+	{"", "- x\n", "}\n"}, // whose line has to be searched for
+}
+
+// hostile names the child process that parses one of them, by its index.
+const hostile = "RUFUS_HOSTILE_FILE"
+
+// A hostile file costs little memory, whether it is refused for its size or just not.
+func TestHostileFiles(t *testing.T) {
+	const most = 200 << 20
+	if i, err := strconv.Atoi(os.Getenv(hostile)); err == nil {
+		f := hostileFiles[i]
+		fill := func(size int) []byte {
+			return []byte(f.begin + strings.Repeat(f.unit, size/len(f.unit)) + f.end)
+		}
+		if _, err := Parse(fill(maxFile-10), "f.yml"); err == nil || !strings.Contains(err.Error(), "too many values") {
+			t.Errorf("%q: %.200v", f.unit, err)
+		}
+		size := maxFile / 2
+		for crowded(fill(size)) != 0 {
+			size -= size / 20
+		}
+		begin := time.Now()
+		_, _ = Parse(fill(size), "f.yml")
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		t.Logf("%d KiB of %q: %d MiB, %s", size>>10, f.unit, memory.Sys>>20, time.Since(begin))
+		if memory.Sys > most {
+			t.Errorf("%q took %d MiB", f.unit, memory.Sys>>20)
+		}
+		return
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector takes several times as much of everything")
+	}
+	for i := range hostileFiles {
+		child := exec.Command(os.Args[0], "-test.run=^TestHostileFiles$", "-test.v")
+		child.Env = append(os.Environ(), fmt.Sprint(hostile, "=", i))
+		out, err := child.CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		t.Logf("%s", out)
 	}
 }

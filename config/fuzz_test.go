@@ -2,18 +2,26 @@ package config
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 )
 
 // FuzzLoad: whatever the file, there is no panic, what loads keeps every promise, and no message shows a secret.
 func FuzzLoad(f *testing.F) {
-	for _, path := range append(glob(f, "testdata/*/*.yml"), "../sessions.yml") {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
+	paths, err := filepath.Glob("testdata/*.txtar")
+	if err != nil {
+		f.Fatal(err)
 	}
+	for _, path := range paths {
+		for _, content := range openArchive(f, path).unpack() {
+			f.Add([]byte(content))
+		}
+	}
+	example, err := os.ReadFile("../sessions.yml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(example)
 	f.Setenv(KeyVariable, "")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cfg, err := Parse(data, "f.yml")
@@ -22,7 +30,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		if cfg != nil {
-			t.Error("a configuration beside an error")
+			t.Error("a configuration together with an error")
 		}
 		checkMessages(t, err, "f.yml")
 		if part := leaks(err.Error(), token, token2, device, apiKey); part != "" {

@@ -57,7 +57,7 @@ func (d *decoder) sessions(list *node) []Session {
 			if first := ids[strings.ToLower(id)]; first != 0 {
 				d.refuse(line, fmt.Sprintf("%s... is in the list already, in line %d", id[:defaultNameLength], first),
 					"remove one of the two entries")
-				continue // a second mistake about the names would only confuse
+				continue // a second error about the names would only confuse
 			}
 			ids[strings.ToLower(id)] = line
 			d.secrets = append(d.secrets, id)
@@ -73,7 +73,7 @@ func (d *decoder) sessions(list *node) []Session {
 	return sessions
 }
 
-// session decodes one entry and returns it with its line. Its target is zero after a mistake about it.
+// session decodes one entry and returns it with its line. Its target is zero if that was refused.
 func (d *decoder) session(item *node) (Session, int) {
 	var session Session
 	var name, race string
@@ -101,7 +101,7 @@ func (d *decoder) session(item *node) (Session, int) {
 		switch hasToken, hasDevice := lines["token"] != 0, lines["device"] != 0; {
 		case hasToken && hasDevice:
 			d.refuse(item.Line, "the entry has both token and device",
-				"keep device to follow whichever session is active on it, or token for one fixed session")
+				"keep device to follow the session that is active on it, or token for one fixed session")
 		case !hasToken && !hasDevice:
 			d.refuse(item.Line, "the entry has neither token nor device", "add one of them")
 		}
@@ -155,7 +155,7 @@ func (d *decoder) labels(n *node) (labels map[string]string, lines map[string]in
 		name, label := key.Value, ""
 		switch {
 		case !labelPattern.MatchString(name):
-			d.refuse(key.Line, quote("label", name)+" is no label name", fmt.Sprintf(
+			d.refuse(key.Line, quote("label", name)+" is not a valid label name", fmt.Sprintf(
 				"use letters, digits and _, no digit first, at most %d characters", maxLabelName))
 		case strings.HasPrefix(name, "__"):
 			d.refuse(key.Line, quote("label", name)+" begins with __, which Prometheus keeps for itself",

@@ -18,11 +18,15 @@ import (
 
 type node = yaml.Node
 
-// Bounds that no honest file reaches. Aliases count each time they are followed, so that a small file cannot unfold
-// into a huge one.
+// Bounds that no honest file reaches: 10,000 entries with everything that they can have stay below.
 const (
+	// maxNodes bounds what the YAML package has to build, before it begins: it takes some 400 bytes for each node, of
+	// which two bytes of a file can be enough.
+	maxNodes = 300_000
+	// maxValues bounds what is read of that. Aliases count each time they are followed, so that a small file cannot
+	// unfold into a huge one.
 	maxValues   = 1 << 18
-	maxMistakes = 1000
+	maxRefusals = 1000
 )
 
 // decoder walks the YAML nodes rather than decoding into structs: nodes know their line and their literal text, so
@@ -30,8 +34,8 @@ const (
 type decoder struct {
 	dir      string // relative paths start here
 	files    []string
-	mistakes []mistake
-	more     int // mistakes beyond maxMistakes
+	refusals []refusal
+	more     int // refusals beyond maxRefusals
 	apiKey   string
 	values   int      // visited so far
 	secrets  []string // all in the file, and the API key
@@ -42,25 +46,25 @@ type decoder struct {
 	windows    int             // of all entries
 }
 
-type mistake struct {
+type refusal struct {
 	line int // 0: not in the file, and text names the place
 	text string
 }
 
-// refuse notes a mistake at a line.
+// refuse notes what is wrong in a line.
 func (d *decoder) refuse(line int, what, remedy string) {
-	if len(d.mistakes) == maxMistakes {
+	if len(d.refusals) == maxRefusals {
 		d.more++
 		return
 	}
-	d.mistakes = append(d.mistakes, mistake{line, what + "; " + remedy})
+	d.refusals = append(d.refusals, refusal{line, what + "; " + remedy})
 }
 
-// report returns the mistakes by line, nil when there are none.
+// report returns the refusals by line, nil when there are none.
 func (d *decoder) report(path string) []string {
-	slices.SortStableFunc(d.mistakes, func(a, b mistake) int { return a.line - b.line })
+	slices.SortStableFunc(d.refusals, func(a, b refusal) int { return a.line - b.line })
 	var report []string
-	for _, m := range d.mistakes {
+	for _, m := range d.refusals {
 		if m.line == 0 {
 			report = append(report, m.text)
 		} else {
@@ -68,7 +72,7 @@ func (d *decoder) report(path string) []string {
 		}
 	}
 	if d.more > 0 {
-		report = append(report, fmt.Sprintf("%s: %d more mistakes; mend these first", path, d.more))
+		report = append(report, fmt.Sprintf("%s: %d more errors; fix these first", path, d.more))
 	}
 	return report
 }
@@ -78,15 +82,19 @@ func (d *decoder) visit(n *node) bool {
 	d.values++
 	if d.values == maxValues+1 {
 		d.refuse(n.Line, "the file holds too many values (an alias counts each time it is used)",
-			"write the sessions out, or split them over several exporters")
+			wantedSplit)
 	}
 	return d.values <= maxValues
 }
 
-// document returns the root value of the only document in data, or nil after noting a mistake.
+// document returns the root value of the only document in data, or nil after refusing it.
 func (d *decoder) document(data []byte) *node {
 	if line := unprintable(data); line != 0 {
-		d.refuse(line, "there is a byte that is no text", "save the file as UTF-8, without control characters")
+		d.refuse(line, "there is a byte that is not valid UTF-8, or a control character", "save the file as UTF-8 text")
+		return nil
+	}
+	if line := crowded(data); line != 0 {
+		d.refuse(line, "the file holds too many values", wantedSplit)
 		return nil
 	}
 	documents, problem := parseYAML(data)
@@ -113,6 +121,38 @@ func unprintable(data []byte) int {
 			return 1 + bytes.Count(data[:i], []byte("\n"))
 		}
 		i += size
+	}
+	return 0
+}
+
+const wantedSplit = "write the sessions out, or split them over several exporters"
+
+// crowded returns the line in which data begins to hold more than maxNodes nodes, 0 if it does not. It counts what can
+// begin a node, and so never too few: in a flow list or mapping a key and a value, elsewhere one.
+func crowded(data []byte) (line int) {
+	nodes := 0
+	for i, c := range data {
+		next := byte('\n')
+		if i+1 < len(data) {
+			next = data[i+1]
+		}
+		switch c {
+		case ',', '[', '{':
+			nodes += 2
+		case '\n':
+			nodes++
+		case '\r', 0x85, 0xa8, 0xa9: // the other line breaks, or their last bytes
+			if next != '\n' {
+				nodes++
+			}
+		case '-', ':', '?':
+			if next < '0' || next > 'z' { // rather than within a word
+				nodes++
+			}
+		}
+		if nodes > maxNodes {
+			return 1 + bytes.Count(data[:i], []byte("\n"))
+		}
 	}
 	return 0
 }
@@ -193,7 +233,7 @@ type field struct {
 }
 
 // mapping gives each value of n to its field and returns the lines of the keys that were there. Keys of which there
-// is no field are mistakes.
+// is no field are refused.
 func (d *decoder) mapping(n *node, where string, fields []field) (lines map[string]int) {
 	lines = map[string]int{}
 	d.pairs(n, func(key, value *node) {
@@ -217,7 +257,7 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 	return lines
 }
 
-// pairs calls each with the keys and values of a mapping. A key that appears again is a mistake, as is one that is
+// pairs calls each with the keys and values of a mapping. A key that appears again is refused, as is one that is
 // not text.
 func (d *decoder) pairs(n *node, each func(key, value *node)) {
 	lines := map[string]int{}
@@ -253,7 +293,7 @@ func read(value *node, set func(string) string) (problem string) {
 	return set(value.Value)
 }
 
-// lineOf is where to mend a value. A missing one has the line in which the parser noticed that it is missing.
+// lineOf is where to fix a value. A missing one has the line in which the parser noticed that it is missing.
 func lineOf(key, value *node) int {
 	if isNull(value) {
 		return key.Line

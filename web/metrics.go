@@ -23,16 +23,20 @@ func (h *handler) metrics(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "collect[] is sessions or exporter.", http.StatusBadRequest)
 		return
 	}
-	var gatherers []prometheus.Gatherer
-	if len(parts) == 0 || slices.Contains(parts, "sessions") {
-		ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
-		defer cancel()
-		gatherers = append(gatherers, h.Sessions().Gatherer(ctx))
+	exporter := len(parts) == 0 || slices.Contains(parts, "exporter")
+	if len(parts) > 0 && !slices.Contains(parts, "sessions") {
+		h.briefly(h.lists, func(w http.ResponseWriter, r *http.Request) { h.expose(w, r, h.Exporter) })(w, r)
+		return
 	}
-	if len(parts) == 0 || slices.Contains(parts, "exporter") {
-		gatherers = append(gatherers, h.Exporter) // last, so that it counts the requests of this scrape
-	}
-	h.expose(w, r, gatherers)
+	ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
+	defer cancel()
+	h.admitted(ctx, h.scrapes, w, r, func() {
+		gatherers := []prometheus.Gatherer{h.Sessions().Gatherer(ctx)}
+		if exporter {
+			gatherers = append(gatherers, h.Exporter) // last, so that it counts the requests of this scrape
+		}
+		h.expose(w, r, gatherers...)
+	})
 }
 
 // probe serves one session by its name: Prometheus' multi-target pattern.
@@ -49,7 +53,7 @@ func (h *handler) probe(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
 	defer cancel()
-	h.expose(w, r, []prometheus.Gatherer{session.Gatherer(ctx)})
+	h.admitted(ctx, h.probes, w, r, func() { h.expose(w, r, session.Gatherer(ctx)) })
 }
 
 // discovery serves the names of all sessions with their labels, for Prometheus' http_sd_configs.
@@ -67,15 +71,15 @@ func (h *handler) discovery(w http.ResponseWriter, _ *http.Request) {
 		groups = append(groups, group{Targets: []string{entry.Name}, Labels: labels})
 	}
 	w.Header().Set("Content-Type", "application/json")
-	hurry(w)
+	limitWrite(w)
 	if err := json.NewEncoder(w).Encode(groups); err != nil {
-		h.Logger.Debug("discovery was not taken", "err", err)
+		h.Logger.Debug("cannot write discovery", "err", err)
 	}
 }
 
 // expose writes what the gatherers give, in the format and compression that the client asks for.
-func (h *handler) expose(w http.ResponseWriter, r *http.Request, gatherers []prometheus.Gatherer) {
-	promhttp.HandlerFor(h.union(gatherers, func() { hurry(w) }), promhttp.HandlerOpts{
+func (h *handler) expose(w http.ResponseWriter, r *http.Request, gatherers ...prometheus.Gatherer) {
+	promhttp.HandlerFor(h.union(gatherers, func() { limitWrite(w) }), promhttp.HandlerOpts{
 		EnableOpenMetrics: true,
 		ErrorHandling:     promhttp.ContinueOnError,
 		ErrorLog:          slog.NewLogLogger(h.Logger.Handler(), slog.LevelDebug),

@@ -346,7 +346,7 @@ func TestDiscoveryThatIsNotTaken(t *testing.T) {
 	_, s := simulated(t)
 	h := &handler{Options: s.Options}
 	h.discovery(deaf{httptest.NewRecorder()}, nil)
-	contains(t, "log", s.log.String(), `level=DEBUG msg="discovery was not taken" err="io: read/write on closed pipe"`)
+	contains(t, "log", s.log.String(), `level=DEBUG msg="cannot write discovery" err="io: read/write on closed pipe"`)
 }
 
 // deaf is a client that has left.

@@ -119,7 +119,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", h.page.policy)
 	w.Header().Set("Cache-Control", "no-store")
-	hurry(w)
+	limitWrite(w)
 	_, _ = body.WriteTo(w)
 }
 

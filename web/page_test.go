@@ -247,7 +247,7 @@ func TestNotices(t *testing.T) {
 	}
 }
 
-// The battery of a followed device stands beside its labels.
+// The battery of a followed device stands next to its labels.
 func TestTheBattery(t *testing.T) {
 	mats, s := simulated(t)
 	mats.Set(func(day *simulator.Day) {

@@ -3,13 +3,15 @@
 package web
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +29,9 @@ type Options struct {
 	ReloadError     func() error               // of the last reload, nil when it succeeded
 	TelemetryPath   string                     // of the metrics, such as /metrics
 	TimeoutOffset   time.Duration              // what to leave of Prometheus' scrape timeout for the way back
-	MaxRequests     int                        // scrapes, probes, lists and pages at a time; above it 503
+	MaxRequests     int                        // scrapes at a time; others wait for their turn
 	EnableLifecycle bool                       // whether HTTP may reload
+	Hosts           []string                   // names by which requests may reload, apart from addresses and localhost
 	EnablePprof     bool                       // whether /debug/pprof/ is served
 	Version         string                     // shown on the status page
 	Now             func() time.Time
@@ -37,19 +40,28 @@ type Options struct {
 
 type handler struct {
 	Options
-	page *page
+	page       *page
+	rejections *rejections
+	// Each kind of request has places of its own, so that none waits behind another.
+	scrapes, probes, pages, lists *gate
 }
 
 // NewHandler returns the handler of all paths. TelemetryPath must not be one of the others: see Reserved.
 func NewHandler(o Options) http.Handler {
-	h := &handler{Options: o, page: newPage()}
-	limited := limit(o.MaxRequests)
+	h := &handler{
+		Options:    o,
+		page:       newPage(),
+		rejections: newRejections(o.Exporter, o.Now, o.Logger),
+		scrapes:    newGate(o.MaxRequests, maxWaiting),
+		probes:     newGate(maxWaiting, 0), // each waits in the collector's queue and costs little more than its connection
+		pages:      newGate(o.MaxRequests, maxWaiting),
+		lists:      newGate(o.MaxRequests, maxWaiting),
+	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /{$}", limited(http.HandlerFunc(h.status)))
-	mux.Handle("GET "+o.TelemetryPath, limited(
-		promhttp.InstrumentMetricHandler(o.Exporter, http.HandlerFunc(h.metrics))))
-	mux.Handle("GET /probe", limited(http.HandlerFunc(h.probe)))
-	mux.Handle("GET /sd", limited(http.HandlerFunc(h.discovery)))
+	mux.HandleFunc("GET /{$}", h.briefly(h.pages, h.status))
+	mux.Handle("GET "+o.TelemetryPath, promhttp.InstrumentMetricHandler(o.Exporter, http.HandlerFunc(h.metrics)))
+	mux.HandleFunc("GET /probe", h.probe)
+	mux.HandleFunc("GET /sd", h.briefly(h.lists, h.discovery))
 	mux.HandleFunc("GET /-/healthy", say(http.StatusOK, "Healthy."))
 	mux.HandleFunc("GET /-/ready", say(http.StatusOK, "Ready."))
 	reload := say(http.StatusForbidden, "Reloading over HTTP is off: see --web.enable-lifecycle.")
@@ -69,7 +81,8 @@ func NewHandler(o Options) http.Handler {
 	return secure(http.NewCrossOriginProtection().Handler(mux))
 }
 
-// Reserved says whether target is served by something other than the metrics, or is no path that a request could have.
+// Reserved reports whether target is served by something other than the metrics, or is not a path that a request could
+// have.
 func Reserved(target string) bool {
 	mux := http.NewServeMux()
 	for _, pattern := range []string{"/{$}", "/probe", "/sd", "/-/", "/debug/"} {
@@ -82,24 +95,6 @@ func Reserved(target string) bool {
 	}
 	_, pattern := mux.Handler(&http.Request{Method: http.MethodGet, URL: address})
 	return pattern != ""
-}
-
-// limit returns a middleware that serves at most n requests at a time, over all handlers it is put before: more would
-// only pile up behind the same API.
-func limit(n int) func(http.Handler) http.Handler {
-	free := make(chan struct{}, n)
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			select {
-			case free <- struct{}{}:
-				defer func() { <-free }()
-				next.ServeHTTP(w, r)
-			default:
-				http.Error(w, fmt.Sprintf("More than %d requests at a time: see --web.max-requests.", n),
-					http.StatusServiceUnavailable)
-			}
-		})
-	}
 }
 
 // secure forbids browsers everything that no page here needs; the status page allows itself its own style.
@@ -115,12 +110,12 @@ func secure(next http.Handler) http.Handler {
 	})
 }
 
-// takeTimeout is how long a client may take to take an answer, once it is there: whoever does not read must not hold
-// one of the few places that limit gives.
+// takeTimeout is how long a client may take to read an answer, once it is there: whoever does not read must not hold
+// one of the few places.
 const takeTimeout = 10 * time.Second
 
-// hurry ends the connection of a client that has not taken its answer within takeTimeout.
-func hurry(w http.ResponseWriter) {
+// limitWrite ends the connection of a client that has not read its answer within takeTimeout.
+func limitWrite(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(takeTimeout)) // best effort: a recorder has none
 }
 
@@ -132,10 +127,29 @@ func say(status int, text string) http.HandlerFunc {
 	}
 }
 
-func (h *handler) reload(w http.ResponseWriter, _ *http.Request) {
+// reload loads the configuration again, if the request came by a name that is ours. Any other may be that of a web page
+// which has been made to lead here: DNS rebinding, which no check of the origin notices.
+func (h *handler) reload(w http.ResponseWriter, r *http.Request) {
+	if !h.ours(r.Host) {
+		http.Error(w, "Reloading is refused under this host name. Use an IP address, or one of: "+
+			strings.Join(append([]string{"localhost"}, h.Hosts...), ", ")+".", http.StatusForbidden)
+		return
+	}
 	if err := h.Reload(); err != nil {
 		http.Error(w, "The configuration before this reload stays in use: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
 	say(http.StatusOK, "Reloaded.")(w, nil)
+}
+
+// ours reports whether a Host header has an IP address, localhost or a configured name.
+func (h *handler) ours(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+	if _, err := netip.ParseAddr(host); err == nil || strings.EqualFold(host, "localhost") {
+		return true
+	}
+	return slices.ContainsFunc(h.Hosts, func(name string) bool { return strings.EqualFold(host, name) })
 }

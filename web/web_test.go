@@ -1,8 +1,6 @@
 package web
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,7 +11,6 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/rufus"
-	"rufus_exporter/simulator"
 )
 
 func TestRoutes(t *testing.T) {
@@ -55,7 +52,7 @@ func TestRoutes(t *testing.T) {
 		if test.status == http.StatusMethodNotAllowed {
 			equal(t, what+" allows", response.Header.Get("Allow"), "GET, HEAD")
 		}
-		// Nothing that a browser could be made to do with an answer, whichever it is.
+		// Nothing that a browser could be made to do with any of the answers.
 		for name, want := range map[string]string{
 			"X-Content-Type-Options":     "nosniff",
 			"X-Frame-Options":            "DENY",
@@ -131,6 +128,40 @@ func TestAnotherSiteCannotReload(t *testing.T) {
 	}
 }
 
+// A web page whose own name has been made to lead here does not reload it: DNS rebinding.
+func TestReloadByName(t *testing.T) {
+	for host, status := range map[string]int{
+		"127.0.0.1:10210":        http.StatusOK,
+		"192.168.0.10":           http.StatusOK,
+		"[::1]:10210":            http.StatusOK,
+		"[fe80::1]":              http.StatusOK,
+		"localhost":              http.StatusOK,
+		"LocalHost.:10210":       http.StatusOK,
+		"timing":                 http.StatusOK,
+		"Timing.Local:10210":     http.StatusOK,
+		"rebound.example":        http.StatusForbidden,
+		"rebound.example:10210":  http.StatusForbidden,
+		"localhost.example":      http.StatusForbidden,
+		"timing.local.example":   http.StatusForbidden,
+		"127.0.0.1.example":      http.StatusForbidden,
+		"":                       http.StatusForbidden,
+		"timing.local, 10.0.0.1": http.StatusForbidden,
+	} {
+		s := newStand(&api{}, nil, func(s *settings) {
+			s.EnableLifecycle = true
+			s.Hosts = []string{"timing", "timing.local"}
+		})
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/-/reload", http.NoBody)
+		request.Host = host
+		recorder := httptest.NewRecorder()
+		s.handler.ServeHTTP(recorder, request)
+		equal(t, host, recorder.Code, status)
+		if status == http.StatusForbidden {
+			contains(t, host, recorder.Body.String(), "an IP address, or one of: localhost, timing, timing.local.")
+		}
+	}
+}
+
 // impatient is a connection that notes until when it is written to.
 type impatient struct {
 	*httptest.ResponseRecorder
@@ -163,6 +194,7 @@ func TestAReloadIsServedAtOnce(t *testing.T) {
 	fetcher := collector.NewFetcher(s.collector)
 	current := fetcher.Sessions([]collector.Entry{follow(rufus.Token, "old-mat")})
 	s.Sessions = func() *collector.Sessions { return current }
+	s.Exporter = prometheus.NewRegistry()
 	s.handler = NewHandler(s.Options)
 	base := s.serve(t)
 	for _, path := range []string{"/", "/metrics", "/sd"} {
@@ -250,87 +282,4 @@ func FuzzReserved(f *testing.F) {
 		}
 		NewHandler(Options{Exporter: prometheus.NewRegistry(), TelemetryPath: path}) // panics at a path that it cannot serve
 	})
-}
-
-// A flood of scrapes, probes and pages asks the API once for each session, and above the limit is answered 503 at once.
-// When it is over, all is as before.
-func TestFlood(t *testing.T) {
-	const limit, flood = 10, 100
-	mats, first := simulated(t)
-	s := newStand(first.collector.Source, first.entries, realClocks, func(s *settings) { s.MaxRequests = limit })
-	release := make(chan struct{})
-	mats.Sleep = func(context.Context, time.Duration) error {
-		<-release
-		return nil
-	}
-	mats.Set(func(day *simulator.Day) {
-		day.Faults = []simulator.Fault{{From: noon.Add(-time.Hour), To: noon.Add(time.Hour), Latency: time.Hour}}
-	})
-	base := s.serve(t)
-
-	type answer struct {
-		status int
-		body   string
-		err    error
-	}
-	answers := make(chan answer, flood)
-	paths := []string{"/metrics", "/probe?target=start", "/", "/metrics?collect[]=sessions"}
-	for i := range flood {
-		go func() {
-			response, body, err := ask(t.Context(), http.MethodGet, base+paths[i%len(paths)])
-			if err != nil {
-				answers <- answer{err: err}
-				return
-			}
-			answers <- answer{response.StatusCode, body, nil}
-		}()
-	}
-	for range flood - limit { // the others wait for the API
-		refused := <-answers
-		if refused.err != nil {
-			t.Fatal(refused.err)
-		}
-		equal(t, "status above the limit", refused.status, http.StatusServiceUnavailable)
-		equal(t, "body", refused.body, "More than 10 requests at a time: see --web.max-requests.\n")
-	}
-	// Whoever asks for nothing but life gets an answer.
-	for _, path := range []string{"/-/healthy", "/-/ready"} {
-		response, _ := get(t, base, path)
-		equal(t, path+" status meanwhile", response.StatusCode, http.StatusOK)
-	}
-
-	close(release)
-	for range limit {
-		served := <-answers
-		equal(t, "error", served.err, nil)
-		equal(t, "status", served.status, http.StatusOK)
-	}
-	for name, asked := range mats.Requests().By {
-		most := 1
-		if name == strings.ToUpper(secretPrefix+"mistyped") {
-			most = 2 // who joined a request that failed asks once more
-		}
-		if asked > most {
-			t.Errorf("the API was asked for %s %d times", name, asked)
-		}
-	}
-	for range 2 * limit { // every place is free again
-		response, _ := get(t, base, "/metrics")
-		equal(t, "status afterwards", response.StatusCode, http.StatusOK)
-	}
-}
-
-// A handler that panics gives its place back too.
-func TestAPanicGivesItsPlaceBack(t *testing.T) {
-	h := limit(1)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
-	for range 3 {
-		func() {
-			defer func() {
-				if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
-					t.Error("the handler did not get its turn")
-				}
-			}()
-			h.ServeHTTP(nil, nil)
-		}()
-	}
 }
