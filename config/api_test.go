@@ -1,14 +1,8 @@
 package config
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,35 +10,17 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"rufus_exporter/rufus"
+	"rufus_exporter/test/lab"
 )
 
-// pair returns a certificate of 127.0.0.1 that signs itself, and its key, in PEM form.
+// pair returns a certificate of 127.0.0.1 that is an authority too, and its key, in PEM form.
 func pair(t *testing.T) (cert, key string) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		NotAfter:              time.Now().Add(time.Hour),
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+	return lab.PEM(t, lab.NewAuthority(t).Leaf(func(template *x509.Certificate) {
+		template.IsCA, template.BasicConstraintsValid = true, true
+	}))
 }
 
 // indent makes PEM text the value of a YAML key below tls_config.

@@ -32,6 +32,7 @@ import (
 	"rufus_exporter/config"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
+	"rufus_exporter/test/lab"
 	"rufus_exporter/web"
 )
 
@@ -91,7 +92,7 @@ func tool(t *testing.T, name string) string {
 type process struct {
 	name  string
 	cmd   *exec.Cmd
-	log   transcript // its standard error
+	log   lab.Log // its standard error
 	ended chan struct{}
 }
 
@@ -160,24 +161,6 @@ func (p *process) warnings() []string {
 		}
 	}
 	return lines
-}
-
-// transcript keeps what is written to it.
-type transcript struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *transcript) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *transcript) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // run returns what a program that must succeed prints.

@@ -14,10 +14,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,6 +24,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"rufus_exporter/rufus"
+	"rufus_exporter/test/lab"
 )
 
 // Ten sessions, of which one is bad, and how much memory the exporter may take, whatever that one is answered.
@@ -187,7 +186,7 @@ type connKey struct{}
 
 func overHTTP2(t *testing.T) func(*httptest.Server) {
 	t.Helper()
-	certificate := newAuthority(t).leaf(nil)
+	certificate := lab.NewAuthority(t).Leaf(nil)
 	return func(server *httptest.Server) {
 		server.EnableHTTP2 = true
 		server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
@@ -355,8 +354,8 @@ func together(n int32) func(http.Handler) http.HandlerFunc {
 // One of ten handshakes fails, as where one of the servers behind a name has been forgotten: nine sessions are right.
 func TestFaultsOfHandshakes(t *testing.T) {
 	t.Parallel()
-	ours, ca := newAuthority(t), filepath.Join(t.TempDir(), "ca.pem")
-	ours.write(ca)
+	ours, ca := lab.NewAuthority(t), filepath.Join(t.TempDir(), "ca.pem")
+	writeFile(t, ca, ours.PEM())
 	shown := func(certificate tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		return func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			return &tls.Config{
@@ -365,7 +364,7 @@ func TestFaultsOfHandshakes(t *testing.T) {
 			}, nil
 		}
 	}
-	good := shown(ours.leaf(nil))
+	good := shown(ours.Leaf(nil))
 	var next atomic.Pointer[func(*tls.ClientHelloInfo) (*tls.Config, error)] // instead of good, once
 	s := newStand(t, []string{"tls_config: {ca_file: " + ca + "}"}, func(server *httptest.Server) {
 		server.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -383,9 +382,9 @@ func TestFaultsOfHandshakes(t *testing.T) {
 		name  string
 		hello func(*tls.ClientHelloInfo) (*tls.Config, error)
 	}{
-		{"unknown authority", shown(newAuthority(t).leaf(nil))},
-		{"another host", shown(ours.leaf(forAnotherHost))},
-		{"expired", shown(ours.leaf(expired))},
+		{"unknown authority", shown(lab.NewAuthority(t).Leaf(nil))},
+		{"another host", shown(ours.Leaf(forAnotherHost))},
+		{"expired", shown(ours.Leaf(expired))},
 		{"alert", func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("out of order") }},
 		{"closed", func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return nil, hello.Conn.Close() }},
 		{"not TLS", func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -432,10 +431,10 @@ func TestSilentPath(t *testing.T) {
 			t.Parallel()
 			s := newStand(t, test.further, test.secure...)
 			s.tell(test.good, test.good)
-			p := through(t, s.api.url)
-			s.use(strings.ReplaceAll(s.sessions, s.api.url, p.url))
+			p := lab.NewPath(t, s.api.url)
+			s.use(strings.ReplaceAll(s.sessions, s.api.url, p.URL))
 			s.expect("before", s.scrape("before"), shows(), shows())
-			p.silence()
+			p.Silence()
 			scraped, failed := s.scrape("silent"), 0
 			for i := range ten {
 				switch got := scraped.of(fmt.Sprintf("s%d", i)); {
@@ -449,101 +448,9 @@ func TestSilentPath(t *testing.T) {
 				t.Error("the path did not go silent")
 			}
 			s.expect("afterwards", s.scrape("afterwards"), shows(), shows())
-			p.cut()
+			p.Cut()
 			s.scrape("cut") // may still send requests into a connection whose end it has not seen
 			s.recovers()
 		})
 	}
-}
-
-// proxy is a path to an API that can go silent.
-type proxy struct {
-	url string
-
-	mu    sync.Mutex
-	conns []*proxied
-}
-
-// proxied is one connection. Once silent, it swallows what comes from either side, unnoticed by both.
-type proxied struct {
-	client, server net.Conn
-	silent         atomic.Bool
-}
-
-// through puts a path before the API at that address. It ends with the test.
-func through(t *testing.T, address string) *proxy {
-	t.Helper()
-	target, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{url: target.Scheme + "://" + listener.Addr().String() + target.Path}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", target.Host)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			conn := &proxied{client: client, server: server}
-			p.mu.Lock()
-			p.conns = append(p.conns, conn)
-			p.mu.Unlock()
-			running.Go(func() { conn.carry(client, server) })
-			running.Go(func() { conn.carry(server, client) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		p.cut()
-		running.Wait()
-	})
-	return p
-}
-
-// carry copies until from ends, and then ends to, unless the path is silent.
-func (c *proxied) carry(to, from net.Conn) {
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buffer)
-		if c.silent.Load() {
-			if err != nil {
-				return
-			}
-			continue
-		}
-		if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
-			_ = to.Close()
-			return
-		}
-	}
-}
-
-// silence lets every connection that is open now go silent; later ones work.
-func (p *proxy) silence() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, conn := range p.conns {
-		conn.silent.Store(true)
-	}
-}
-
-// cut breaks every connection that is open now.
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, conn := range p.conns {
-		_ = conn.client.Close()
-		_ = conn.server.Close()
-	}
-	p.conns = nil
 }

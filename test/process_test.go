@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"rufus_exporter/config"
+	"rufus_exporter/test/lab"
 )
 
 // patience bounds every wait for an event that a passing test sees soon.
@@ -68,7 +69,7 @@ func command(t *testing.T, dir string, args ...string) *exec.Cmd {
 type exporter struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	output *transcript
+	output *lab.Log
 	exited chan struct{} // closed when the process has ended
 	file   string        // its sessions.yml
 	url    string        // such as http://127.0.0.1:41234
@@ -92,7 +93,7 @@ func start(t *testing.T, sessions string, args ...string) *exporter {
 // run starts cmd and waits until it listens.
 func (e *exporter) run(cmd *exec.Cmd) {
 	e.t.Helper()
-	e.cmd, e.output, e.exited = cmd, newTranscript(), make(chan struct{})
+	e.cmd, e.output, e.exited = cmd, &lab.Log{}, make(chan struct{})
 	e.client = &http.Client{Transport: &http.Transport{}, Timeout: patience}
 	cmd.Stdout, cmd.Stderr = e.output, e.output
 	if err := cmd.Start(); err != nil {
@@ -169,14 +170,14 @@ func (e *exporter) wait(pattern string) (group string) {
 	e.t.Helper()
 	deadline := time.After(patience)
 	for {
-		group, ok, written := e.output.find(regexp.MustCompile(pattern))
+		group, ok, written := e.output.Find(regexp.MustCompile(pattern))
 		if ok {
 			return group
 		}
 		select {
 		case <-written:
 		case <-e.exited:
-			if group, ok, _ := e.output.find(regexp.MustCompile(pattern)); ok {
+			if group, ok, _ := e.output.Find(regexp.MustCompile(pattern)); ok {
 				return group
 			}
 			e.t.Fatalf("the process ended without saying %q", pattern)
@@ -318,46 +319,6 @@ func (e *exporter) returns(most usage) {
 				now.goroutines, now.descriptors, most.goroutines, most.descriptors)
 		}
 	}
-}
-
-// transcript is what a process writes.
-type transcript struct {
-	mu      sync.Mutex
-	text    []byte
-	found   int           // end of what find found last
-	written chan struct{} // closed by the next Write
-}
-
-func newTranscript() *transcript { return &transcript{written: make(chan struct{})} }
-
-func (o *transcript) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.text = append(o.text, p...)
-	close(o.written)
-	o.written = make(chan struct{})
-	return len(p), nil
-}
-
-func (o *transcript) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return string(o.text)
-}
-
-// find looks for what it has not found yet. Where there is none, written says when to look again.
-func (o *transcript) find(pattern *regexp.Regexp) (group string, ok bool, written <-chan struct{}) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	at := pattern.FindSubmatchIndex(o.text[o.found:])
-	if at == nil {
-		return "", false, o.written
-	}
-	if len(at) > 2 {
-		group = string(o.text[o.found+at[2] : o.found+at[3]])
-	}
-	o.found += at[1]
-	return group, true, nil
 }
 
 // runs lets the program run to its end, in a directory with that sessions.yml unless it is "".

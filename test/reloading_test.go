@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"rufus_exporter/simulator"
+	"rufus_exporter/test/lab"
 )
 
 // entries are sessions of these names.
@@ -238,9 +239,9 @@ func TestUnreachableAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	api := serveAPI(t, healthy)
-	ours := newAuthority(t)
+	ours := lab.NewAuthority(t)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	ours.write(ca)
+	writeFile(t, ca, ours.PEM())
 
 	e := start(t, settings(api.url)+entries("a", "b"), "--web.enable-lifecycle")
 	for _, test := range []struct {
@@ -251,9 +252,9 @@ func TestUnreachableAPI(t *testing.T) {
 		// No name server is asked for a name with an empty part.
 		{"no such host", "http://no..such.host/v0", "{}", "host name cannot be resolved"},
 		{"no TLS", "https" + strings.TrimPrefix(api.url, "http"), "{}", "does not speak TLS"},
-		{"unknown authority", secureAPI(t, newAuthority(t).leaf(nil)), "{ca_file: " + ca + "}", "unknown authority"},
-		{"another host", secureAPI(t, ours.leaf(forAnotherHost)), "{ca_file: " + ca + "}", "another host"},
-		{"expired", secureAPI(t, ours.leaf(expired)), "{ca_file: " + ca + "}", "expired"},
+		{"unknown authority", secureAPI(t, lab.NewAuthority(t).Leaf(nil)), "{ca_file: " + ca + "}", "unknown authority"},
+		{"another host", secureAPI(t, ours.Leaf(forAnotherHost)), "{ca_file: " + ca + "}", "another host"},
+		{"expired", secureAPI(t, ours.Leaf(expired)), "{ca_file: " + ca + "}", "expired"},
 	} {
 		e.use(settings(test.url, "tls_config: "+test.tls) + entries("a", "b"))
 		scrape := e.scrape("/metrics")
@@ -264,7 +265,7 @@ func TestUnreachableAPI(t *testing.T) {
 		}
 		e.wait(test.log)
 	}
-	e.use(settings(secureAPI(t, ours.leaf(nil)), "tls_config: {ca_file: "+ca+"}") + entries("a", "b"))
+	e.use(settings(secureAPI(t, ours.Leaf(nil)), "tls_config: {ca_file: "+ca+"}") + entries("a", "b"))
 	e.scrape("/metrics").expect(t, series{up("a"): "1", up("b"): "1"})
 }
 

@@ -3,17 +3,11 @@
 package test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,88 +16,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"rufus_exporter/test/lab"
 )
-
-// authority signs certificates.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t}
-	a.cert, a.key = a.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign,
-	})
-	return a
-}
-
-// sign completes template and signs it, with its own key when the authority has none yet.
-func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	if template.NotAfter.IsZero() {
-		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	}
-	parent, signer := a.cert, a.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return cert, key
-}
-
-// leaf returns a certificate for 127.0.0.1 that is good for servers and clients, after change if it is not nil.
-func (a *authority) leaf(change func(*x509.Certificate)) tls.Certificate {
-	a.t.Helper()
-	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "leaf"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if change != nil {
-		change(template)
-	}
-	cert, key := a.sign(template)
-	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
-}
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
-// write writes the authority's own certificate as PEM.
-func (a *authority) write(file string) {
-	a.t.Helper()
-	writeFile(a.t, file, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})))
-}
-
-// writePair writes a certificate and its key as PEM.
-func writePair(t *testing.T, pair tls.Certificate, certFile, keyFile string) {
-	t.Helper()
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, certFile, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})))
-	writeFile(t, keyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
-}
 
 // Parts of a web.yml. The password is "beside the track".
 const (
@@ -116,8 +31,8 @@ const (
 // says of each.
 func TestWebConfig(t *testing.T) {
 	t.Parallel()
-	ours, theirs := newAuthority(t), newAuthority(t)
-	server := ours.leaf(nil)
+	ours, theirs := lab.NewAuthority(t), lab.NewAuthority(t)
+	server := ours.Leaf(nil)
 
 	// A visitor gets a status, or an error with the text of want.
 	type visitor struct {
@@ -132,23 +47,23 @@ func TestWebConfig(t *testing.T) {
 		visitors []visitor
 	}{
 		"TLS": {webTLS, []visitor{
-			{name: "trusts us", roots: ours.pool(), want: "200"},
-			{name: "trusts others", roots: theirs.pool(), want: "unknown authority"},
+			{name: "trusts us", roots: ours.Pool(), want: "200"},
+			{name: "trusts others", roots: theirs.Pool(), want: "unknown authority"},
 			{name: "speaks no TLS", want: "400"},
 		}},
 		"TLS and password": {webTLS + webUsers, []visitor{
-			{name: "right password", roots: ours.pool(), password: "beside the track", want: "200"},
-			{name: "wrong password", roots: ours.pool(), password: "behind the track", want: "401"},
-			{name: "no password", roots: ours.pool(), want: "401"},
+			{name: "right password", roots: ours.Pool(), password: "beside the track", want: "200"},
+			{name: "wrong password", roots: ours.Pool(), password: "behind the track", want: "401"},
+			{name: "no password", roots: ours.Pool(), want: "401"},
 		}},
 		"password": {webUsers, []visitor{
 			{name: "right password", password: "beside the track", want: "200"},
 			{name: "no password", want: "401"},
 		}},
 		"client certificates": {webMTLS, []visitor{
-			{name: "our certificate", roots: ours.pool(), client: []tls.Certificate{ours.leaf(nil)}, want: "200"},
-			{name: "their certificate", roots: ours.pool(), client: []tls.Certificate{theirs.leaf(nil)}, want: "error"},
-			{name: "no certificate", roots: ours.pool(), want: "error"},
+			{name: "our certificate", roots: ours.Pool(), client: []tls.Certificate{ours.Leaf(nil)}, want: "200"},
+			{name: "their certificate", roots: ours.Pool(), client: []tls.Certificate{theirs.Leaf(nil)}, want: "error"},
+			{name: "no certificate", roots: ours.Pool(), want: "error"},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -156,8 +71,10 @@ func TestWebConfig(t *testing.T) {
 			dir := t.TempDir()
 			config := filepath.Join(dir, "web.yml")
 			writeFile(t, config, test.config)
-			writePair(t, server, filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
-			ours.write(filepath.Join(dir, "authority.pem"))
+			cert, key := lab.PEM(t, server)
+			writeFile(t, filepath.Join(dir, "server.pem"), cert)
+			writeFile(t, filepath.Join(dir, "server.key"), key)
+			writeFile(t, filepath.Join(dir, "authority.pem"), ours.PEM())
 			e := start(t, valid, "--web.config.file="+config)
 			_, address, _ := strings.Cut(e.url, "://")
 

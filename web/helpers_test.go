@@ -22,6 +22,7 @@ import (
 	"rufus_exporter/collector"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
+	"rufus_exporter/test/lab"
 )
 
 func TestMain(m *testing.M) {
@@ -53,26 +54,7 @@ func (c *clock) turn(by time.Duration) {
 	c.now = c.now.Add(by)
 }
 
-// journal is a log.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (j *journal) Write(line []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(line)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
-// state is what an API says about a session.
+// answers is what an API says about a session.
 type answers func(name string) (rufus.Session, error)
 
 // api is a collector.Source that answers as a test says.
@@ -135,13 +117,13 @@ type stand struct {
 	settings
 	handler  http.Handler
 	clock    *clock
-	log      *journal
+	log      *lab.Log
 	exporter *collector.Exporter
 }
 
 // newStand returns one before source. Its clocks are those of the test, and stand still, unless change says otherwise.
 func newStand(source collector.Source, entries []collector.Entry, change ...func(*settings)) *stand {
-	at, log := &clock{now: noon}, &journal{}
+	at, log := &clock{now: noon}, &lab.Log{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := &stand{clock: at, log: log, settings: settings{
 		Options: Options{
