@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"strconv"
+	"strings"
 )
 
 // codeMutants makes mutants of a Go file. Those that do not compile are sorted out when they are tested.
@@ -20,7 +21,7 @@ func codeMutants(path, content string) ([]mutant, error) {
 	}}
 	offset := func(pos token.Pos) int { return set.Position(pos).Offset }
 	for _, declaration := range file.Decls {
-		where := path
+		where := strings.TrimPrefix(path, "../")
 		if function, ok := declaration.(*ast.FuncDecl); ok {
 			where += " " + function.Name.Name
 		} else if d, ok := declaration.(*ast.GenDecl); ok && d.Tok == token.IMPORT {
@@ -48,51 +49,56 @@ var otherOperators = map[token.Token][]string{
 
 // nodeEdits returns what makes other code of a node.
 func nodeEdits(n ast.Node, offset func(token.Pos) int) []edit {
-	remove := func(n ast.Node) edit { return edit{offset(n.Pos()), offset(n.End()), ""} }
-	before := func(pos token.Pos, text string) edit { return edit{offset(pos), offset(pos), text} }
-	var edits []edit
+	replace := func(n ast.Node, text string) edit { return edit{offset(n.Pos()), offset(n.End()), text} }
 	switch n := n.(type) {
 	case *ast.BinaryExpr:
 		if isText(n.X) || isText(n.Y) {
-			break // would not compile
+			return nil // would not compile
 		}
+		var edits []edit
 		for _, other := range otherOperators[n.Op] {
 			edits = append(edits, edit{offset(n.OpPos), offset(n.OpPos) + len(n.Op.String()), other})
 		}
+		return edits
 	case *ast.UnaryExpr:
 		if n.Op == token.NOT {
-			edits = append(edits, edit{offset(n.OpPos), offset(n.X.Pos()), ""})
+			return []edit{{offset(n.OpPos), offset(n.X.Pos()), ""}}
+		}
+	case *ast.BasicLit:
+		return literalEdits(n, offset)
+	case *ast.Ident:
+		if other := map[string]string{"true": "false", "false": "true"}[n.Name]; other != "" {
+			return []edit{replace(n, other)}
 		}
 	case *ast.IfStmt:
 		switch n.Cond.(type) {
 		case *ast.BinaryExpr, *ast.UnaryExpr: // have edits of their own
-		default:
-			edits = append(edits, before(n.Cond.Pos(), "!"))
+			return []edit{replace(n, "")}
 		}
-		edits = append(edits, remove(n))
-	case *ast.BasicLit:
-		edits = literalEdits(n, offset)
-	case *ast.Ident:
-		switch n.Name {
-		case "true":
-			edits = append(edits, edit{offset(n.Pos()), offset(n.End()), "false"})
-		case "false":
-			edits = append(edits, edit{offset(n.Pos()), offset(n.End()), "true"})
-		}
+		return []edit{replace(n, ""), {offset(n.Cond.Pos()), offset(n.Cond.Pos()), "!"}}
 	case *ast.ReturnStmt:
-		for _, result := range n.Results {
-			switch name, ok := result.(*ast.Ident); {
-			case ok && name.Name == "err":
-				edits = append(edits, edit{offset(result.Pos()), offset(result.End()), "nil"})
-			case ok && name.Name != "nil" && name.Name != "true" && name.Name != "false":
-				edits = append(edits, before(result.Pos(), "!")) // does not compile unless it is a boolean
-			}
-		}
-	case *ast.CaseClause, *ast.ExprStmt, *ast.IncDecStmt, *ast.BranchStmt, *ast.DeferStmt:
-		edits = append(edits, remove(n))
+		return returnEdits(n, offset)
 	case *ast.AssignStmt:
 		if n.Tok != token.DEFINE {
-			edits = append(edits, remove(n))
+			return []edit{replace(n, "")}
+		}
+	case *ast.CaseClause, *ast.ExprStmt, *ast.IncDecStmt, *ast.BranchStmt, *ast.DeferStmt:
+		return []edit{replace(n, "")}
+	}
+	return nil
+}
+
+// returnEdits returns other errors and booleans.
+func returnEdits(n *ast.ReturnStmt, offset func(token.Pos) int) []edit {
+	var edits []edit
+	for _, result := range n.Results {
+		name, ok := result.(*ast.Ident)
+		switch {
+		case !ok || name.Name == "nil" || name.Name == "true" || name.Name == "false":
+		case name.Name == "err":
+			edits = append(edits, edit{offset(result.Pos()), offset(result.End()), "nil"})
+		default: // compiles if it is a boolean
+			edits = append(edits, edit{offset(result.Pos()), offset(result.Pos()), "!"})
 		}
 	}
 	return edits

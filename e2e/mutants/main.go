@@ -16,6 +16,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -25,7 +26,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"text/tabwriter"
+	"sync/atomic"
 	"time"
 )
 
@@ -48,7 +49,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	kind := flags.String("kind", "rules,alertmanager,code", "Kinds of mutants to test, separated by commas.")
@@ -59,9 +60,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	list := flags.Bool("list", false, "List the mutants and test nothing.")
 	bench := flags.Bool("bench", true, "Play the days of the truth bench with mutants that the other tests do not kill.")
 	benchRun := flags.String("bench.run", "^TestTruth", "Tests of the truth bench, as for go test -run.")
-	benchSkip := flags.String("bench.skip", "^TestTruthBenchCanFail$", "Tests that do not concern mutants, as for go test -skip.")
-	monitoring := flags.String("monitoring", "../monitoring", "Directory of the rules, their tests and the Alertmanager example.")
-	argued := flags.String("argued", "mutants/argued.txt", "Path of the list of survivors that are equivalent or accepted.")
+	benchSkip := flags.String("bench.skip", "^TestTruthBenchCanFail$",
+		"Tests that do not concern mutants, as for go test -skip.")
+	monitoring := flags.String("monitoring", "../monitoring",
+		"Directory of the rules, their tests and the Alertmanager example.")
+	argued := flags.String("argued", "mutants/argued.txt",
+		"Path of the list of survivors that are equivalent or accepted.")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -78,19 +82,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var chosen []mutant
-	for name := range strings.SplitSeq(*kind, ",") {
-		of := slices.DeleteFunc(slices.Clone(all), func(m mutant) bool { return m.kind != name || !matches.MatchString(m.name) })
-		if *sample > 0 && *sample < len(of) {
-			random := rand.New(rand.NewPCG(*seed, 0)) //nolint:gosec // a sample is to be the same for the same seed
-			random.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
-			of = of[:*sample]
-		}
-		chosen = append(chosen, of...)
+	chosen, err := choose(all, strings.Split(*kind, ","), matches, *sample, *seed)
+	if err != nil {
+		return err
 	}
+	out := log.New(stdout, "", 0)
 	if *list {
 		for _, m := range chosen {
-			fmt.Fprintln(stdout, m.name)
+			out.Print(m.name)
 		}
 		return nil
 	}
@@ -99,7 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	tests := &tests{
 		dir: dir, monitoring: *monitoring, cores: max(1, runtime.NumCPU() / *parallel),
 		bench: *bench, benchRun: *benchRun, benchSkip: *benchSkip,
@@ -107,11 +106,34 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := tests.prepare(ctx, all, chosen); err != nil {
 		return err
 	}
-	results := testAll(ctx, tests, chosen, *parallel, stderr)
+	results := testAll(ctx, tests, chosen, *parallel, log.New(stderr, "", 0))
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return report(stdout, results, arguments, len(chosen) == len(all))
+	return report(out, results, arguments, len(chosen) == len(all))
+}
+
+// choose returns the mutants of some kinds whose names match; with a sample, at most so many of each kind.
+func choose(all []mutant, kinds []string, name *regexp.Regexp, sample int, seed uint64) ([]mutant, error) {
+	var chosen []mutant
+	for _, kind := range kinds {
+		var of []mutant
+		for _, m := range all {
+			if m.kind == kind && name.MatchString(m.name) {
+				of = append(of, m)
+			}
+		}
+		if len(of) == 0 {
+			return nil, fmt.Errorf("there are no such mutants of %q", kind)
+		}
+		if sample > 0 && sample < len(of) {
+			random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a sample is to be the same for the same seed
+			random.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
+			of = of[:sample]
+		}
+		chosen = append(chosen, of...)
+	}
+	return chosen, nil
 }
 
 // mutants makes all mutants of all kinds.
@@ -146,18 +168,17 @@ type result struct {
 
 	killer string // the kind of test that failed, "" if it survived
 	test   string // more about that
-	stale  bool   // it does not compile, and is no mutant
+	broken bool   // it does not compile, and is not a mutant
 	took   time.Duration
 	err    error
 }
 
 // testAll tests some mutants at a time, and tells of each.
-func testAll(ctx context.Context, tests *tests, chosen []mutant, parallel int, progress io.Writer) []result {
+func testAll(ctx context.Context, tests *tests, chosen []mutant, parallel int, progress *log.Logger) []result {
 	results := make([]result, len(chosen))
 	next := make(chan int)
 	var running sync.WaitGroup
-	var mu sync.Mutex // guards progress and done
-	done := 0
+	var done atomic.Int32
 	for range parallel {
 		running.Go(func() {
 			for i := range next {
@@ -165,10 +186,7 @@ func testAll(ctx context.Context, tests *tests, chosen []mutant, parallel int, p
 				r := tests.test(ctx, &chosen[i])
 				r.mutant, r.took = chosen[i], time.Since(started)
 				results[i] = r
-				mu.Lock()
-				done++
-				fmt.Fprintf(progress, "%d/%d %s %s: %s\n", done, len(chosen), r.took.Round(time.Second/10), r, r.name)
-				mu.Unlock()
+				progress.Printf("%d/%d %s %s: %s", done.Add(1), len(chosen), r.took.Round(time.Second/10), r, r.name)
 			}
 		})
 	}
@@ -187,7 +205,7 @@ func (r result) String() string {
 	switch {
 	case r.err != nil:
 		return "ERROR " + r.err.Error()
-	case r.stale:
+	case r.broken:
 		return "does not compile"
 	case r.killer == "":
 		return "SURVIVED"
@@ -197,9 +215,9 @@ func (r result) String() string {
 }
 
 // report prints what became of the mutants. It returns an error if more survive than may.
-func report(w io.Writer, results []result, arguments []argument, all bool) error {
+func report(out *log.Logger, results []result, arguments []argument, all bool) error {
 	var problems []error
-	survivors, equivalent, total := 0, 0, 0
+	survivors, unargued, equivalent, total := 0, 0, 0, 0
 	counts := map[string]map[string]int{}
 	took := map[string]time.Duration{}
 	var kinds []string
@@ -208,7 +226,7 @@ func report(w io.Writer, results []result, arguments []argument, all bool) error
 		case r.err != nil:
 			problems = append(problems, fmt.Errorf("%s: %w", r.name, r.err))
 			continue
-		case r.stale:
+		case r.broken:
 			continue
 		}
 		if counts[r.kind] == nil {
@@ -223,11 +241,11 @@ func report(w io.Writer, results []result, arguments []argument, all bool) error
 		case r.killer != "":
 			counts[r.kind][r.killer]++
 			if i >= 0 {
-				fmt.Fprintf(w, "Killed, though argued in line %d: %s\n\n", arguments[i].line, r.name)
+				out.Printf("Killed, though argued in line %d: %s\n\n", arguments[i].line, r.name)
 			}
 			continue
 		case i < 0:
-			problems = append(problems, fmt.Errorf("survived, and is not argued: %s", r.name))
+			unargued++
 		case arguments[i].equivalent:
 			equivalent++
 		}
@@ -238,21 +256,25 @@ func report(w io.Writer, results []result, arguments []argument, all bool) error
 			counts[r.kind]["argued"]++
 			reason = arguments[i].reason
 		}
-		fmt.Fprintf(w, "Survived: %s\n%s(%s)\n\n", r.name, r.diff(), reason)
+		out.Printf("Survived: %s\n%s\n(%s)\n\n", r.name, r.diff(), reason)
 	}
 
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "KIND\tMUTANTS\tPROMTOOL\tTESTS\tBENCH\tSURVIVED\tARGUED\tSECONDS EACH\t")
+	lines := [][]any{{"KIND", "MUTANTS", "PROMTOOL", "TESTS", "BENCH", "SURVIVED", "ARGUED", "SECONDS EACH"}}
 	for _, kind := range kinds {
 		c := counts[kind]
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t\n", kind, c["all"],
-			c[byPromtool], c[byTests], c[byBench], c["survived"], c["argued"], took[kind].Seconds()/float64(c["all"]))
+		lines = append(lines, []any{
+			kind, c["all"], c[byPromtool], c[byTests], c[byBench], c["survived"], c["argued"],
+			fmt.Sprintf("%.2f", took[kind].Seconds()/float64(c["all"])),
+		})
 	}
-	if err := table.Flush(); err != nil {
-		return err
+	for _, line := range lines {
+		out.Printf(strings.Repeat("%-12v  ", len(line)-1)+"%v", line...)
+	}
+	if unargued > 0 {
+		problems = append(problems, fmt.Errorf("%d survive and are not argued", unargued))
 	}
 	rate := float64(survivors-equivalent) / float64(max(1, total-equivalent))
-	fmt.Fprintf(w, "%.1f %% survive, not counting %d that are equivalent.\n", 100*rate, equivalent)
+	out.Printf("%.1f %% survive, not counting %d that are equivalent.", 100*rate, equivalent)
 	if all && rate >= maxSurvival { // in a sample, one more is chance
 		problems = append(problems, fmt.Errorf("%.0f %% or more survive", 100*maxSurvival))
 	}

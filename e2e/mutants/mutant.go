@@ -73,14 +73,14 @@ func (m *mutant) change() (line int, removed, added []string) {
 // diff shows the change to people.
 func (m *mutant) diff() string {
 	line, removed, added := m.change()
-	text := fmt.Sprintf("%s:%d\n", m.path, line)
+	lines := []string{fmt.Sprintf("%s:%d", m.path, line)}
 	for _, l := range removed {
-		text += "-" + l + "\n"
+		lines = append(lines, "-"+l)
 	}
 	for _, l := range added {
-		text += "+" + l + "\n"
+		lines = append(lines, "+"+l)
 	}
-	return text
+	return strings.Join(lines, "\n")
 }
 
 // yamlLitter makes mutants of a YAML file by changes to its nodes.

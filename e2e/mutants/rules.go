@@ -131,7 +131,8 @@ func exprEdits(expr string) ([]edit, error) {
 	}
 	parser.Inspect(root, func(n parser.Node, _ []parser.Node) error {
 		b, ok := n.(*parser.BinaryExpr)
-		if !ok || !b.Op.IsSetOperator() {
+		filter := ok && b.Op.IsComparisonOperator() && !b.ReturnBool
+		if !filter && (!ok || !b.Op.IsSetOperator()) {
 			return nil
 		}
 		from, to, _ := text(b)
@@ -143,7 +144,7 @@ func exprEdits(expr string) ([]edit, error) {
 			}
 		}
 		edits = append(edits, edit{from, to, left})
-		if b.Op != parser.LUNLESS { // of which the right operand is the opposite
+		if b.Op.IsSetOperator() && b.Op != parser.LUNLESS { // of which the right operand is the opposite
 			edits = append(edits, edit{from, to, right})
 		}
 		return nil
@@ -170,43 +171,48 @@ func tokens(expr string) []parser.Item {
 // tokenEdits returns the edits that concern a token or a few.
 func tokenEdits(all []parser.Item) []edit {
 	var edits []edit
-	until := func(i int, closing parser.ItemType) int {
-		for all[i].Typ != closing {
-			i++
-		}
-		return i
-	}
 	for i := 0; i < len(all); i++ {
 		item := all[i]
-		from, to := int(item.Pos), end(item)
-		switch {
-		case item.Typ == parser.LEFT_BRACE:
-			closing := until(i, parser.RIGHT_BRACE)
-			edits = append(edits, listEdits(all[i+1:closing])...)
-			for _, op := range all[i:closing] {
-				if other := negated[op.Val]; other != "" {
-					edits = append(edits, edit{int(op.Pos), end(op), other})
-				}
-			}
+		var others []string
+		switch item.Typ {
+		case parser.LEFT_BRACE:
+			closing := until(all, i, parser.RIGHT_BRACE)
+			edits = append(edits, matcherEdits(all[i+1:closing])...)
 			i = closing
-		case item.Typ == parser.BY || item.Typ == parser.ON:
-			closing := until(i, parser.RIGHT_PAREN)
+		case parser.BY, parser.ON:
+			closing := until(all, i, parser.RIGHT_PAREN)
 			edits = append(edits, listEdits(all[i+2:closing])...)
 			i = closing
-		case item.Typ == parser.OFFSET:
-			edits = append(edits, edit{from, end(all[i+1]), ""})
-		case item.Typ == parser.DURATION:
-			for _, d := range durations(item.Val, 4) {
-				edits = append(edits, edit{from, to, d})
-			}
-		case item.Typ == parser.NUMBER:
-			for _, number := range numbers(item.Val) {
-				edits = append(edits, edit{from, to, number})
-			}
+		case parser.OFFSET:
+			edits = append(edits, edit{int(item.Pos), end(all[i+1]), ""})
+		case parser.DURATION:
+			others = durations(item.Val, 4)
+		case parser.NUMBER:
+			others = numbers(item.Val)
 		default:
-			for _, other := range swaps[item.Val] {
-				edits = append(edits, edit{from, to, other})
-			}
+			others = swaps[item.Val]
+		}
+		for _, other := range others {
+			edits = append(edits, edit{int(item.Pos), end(item), other})
+		}
+	}
+	return edits
+}
+
+// until returns the index of the next token of a type.
+func until(all []parser.Item, i int, typ parser.ItemType) int {
+	for all[i].Typ != typ {
+		i++
+	}
+	return i
+}
+
+// matcherEdits removes and negates each of a list of matchers.
+func matcherEdits(list []parser.Item) []edit {
+	edits := listEdits(list)
+	for _, item := range list {
+		if other := negated[item.Val]; other != "" {
+			edits = append(edits, edit{int(item.Pos), end(item), other})
 		}
 	}
 	return edits

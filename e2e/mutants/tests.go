@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,24 +44,26 @@ type tests struct {
 	bench               bool
 	benchRun, benchSkip string
 
-	mu    sync.Mutex
-	rules []*ruleTest
+	ruleTests []byte // the file of promtool's tests
+	mu        sync.Mutex
+	rules     []*ruleTest
 }
 
 // ruleTest is a test of promtool.
 type ruleTest struct {
 	name  string
 	kills map[string]int // by rule; "" for all
+	took  time.Duration  // without a mutation
 }
 
 // prepare compiles the tests and checks that they tell a mutant from the original.
 func (t *tests) prepare(ctx context.Context, all, chosen []mutant) error {
-	content, err := os.ReadFile(filepath.Join(t.monitoring, ruleTestsFile))
-	if err != nil {
+	var err error
+	if t.ruleTests, err = os.ReadFile(filepath.Join(t.monitoring, ruleTestsFile)); err != nil {
 		return err
 	}
 	var file struct{ Tests []struct{ Name string } }
-	if err := yaml.Unmarshal(content, &file); err != nil {
+	if err := yaml.Unmarshal(t.ruleTests, &file); err != nil {
 		return err
 	}
 	for _, test := range file.Tests {
@@ -69,7 +72,7 @@ func (t *tests) prepare(ctx context.Context, all, chosen []mutant) error {
 		}
 		t.rules = append(t.rules, &ruleTest{name: test.Name, kills: map[string]int{}})
 	}
-	if _, err := t.command(ctx, ".", nil, "go", "test", "-vet=off", "-c", "-o", t.binary(), "."); err != nil {
+	if err := t.command(ctx, ".", nil, "go", "test", "-vet=off", "-c", "-o", t.binary(), "."); err != nil {
 		return err
 	}
 
@@ -100,7 +103,7 @@ func (t *tests) test(ctx context.Context, m *mutant) result {
 	if err != nil {
 		return result{err: err}
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // it is within another that goes
 	var r result
 	switch m.kind {
 	case "rules":
@@ -123,27 +126,30 @@ func (t *tests) test(ctx context.Context, m *mutant) result {
 
 // promtool runs promtool's tests one by one, first those that are likely to fail.
 func (t *tests) promtool(ctx context.Context, m *mutant, dir string) result {
-	content, err := os.ReadFile(filepath.Join(t.monitoring, ruleTestsFile))
-	if err != nil {
-		return result{err: err}
-	}
 	file := filepath.Join(dir, ruleTestsFile)
-	err = errors.Join(os.WriteFile(file, content, 0o600), os.WriteFile(filepath.Join(dir, rulesFile), []byte(m.after), 0o600))
+	err := errors.Join(
+		os.WriteFile(file, t.ruleTests, 0o600), os.WriteFile(filepath.Join(dir, rulesFile), []byte(m.after), 0o600))
 	if err != nil {
 		return result{err: err}
 	}
 	rule, _, _ := strings.Cut(strings.TrimPrefix(m.name, "rules "), ": ")
 	for _, test := range t.inOrder(rule) {
+		started := time.Now()
 		only := "--run=^" + regexp.QuoteMeta(test.name) + "$"
 		killed, err := t.fails(ctx, ".", nil, "promtool", "test", "rules", only, file)
 		if err != nil {
 			return result{err: err}
 		}
+		t.mu.Lock()
+		if test.took == 0 { // the original is the first to be tested
+			test.took = time.Since(started)
+		}
 		if killed {
-			t.mu.Lock()
 			test.kills[rule]++
 			test.kills[""]++
-			t.mu.Unlock()
+		}
+		t.mu.Unlock()
+		if killed {
 			return result{killer: byPromtool, test: strconv.Quote(test.name)}
 		}
 	}
@@ -151,7 +157,7 @@ func (t *tests) promtool(ctx context.Context, m *mutant, dir string) result {
 }
 
 // inOrder returns the tests, first those that killed most mutants of this rule, then those with its name, then those
-// that killed most.
+// that killed most, then the fast ones.
 func (t *tests) inOrder(rule string) []*ruleTest {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -164,7 +170,9 @@ func (t *tests) inOrder(rule string) []*ruleTest {
 		}
 	}
 	ordered := slices.Clone(t.rules)
-	slices.SortStableFunc(ordered, func(a, b *ruleTest) int { return score[b] - score[a] })
+	slices.SortStableFunc(ordered, func(a, b *ruleTest) int {
+		return cmp.Or(score[b]-score[a], cmp.Compare(a.took, b.took))
+	})
 	return ordered
 }
 
@@ -188,9 +196,9 @@ func (t *tests) packageTests(ctx context.Context, m *mutant, dir string) result 
 		return result{err: err}
 	}
 	binary, source := filepath.Join(dir, "package.test"), filepath.Dir(m.path)
-	stale, err := t.fails(ctx, source, nil, "go", "test", "-vet=off", overlay, "-c", "-o", binary, ".")
-	if stale || err != nil {
-		return result{stale: stale, err: err}
+	broken, err := t.fails(ctx, source, nil, "go", "test", "-vet=off", overlay, "-c", "-o", binary, ".")
+	if broken || err != nil {
+		return result{broken: broken, err: err}
 	}
 	killed, err := t.fails(ctx, source, nil, binary, "-test.failfast", "-test.timeout=2m")
 	if killed {
@@ -212,7 +220,7 @@ func (t *tests) play(ctx context.Context, m *mutant, dir string) (killed bool, e
 			return false, err
 		}
 		binary = filepath.Join(dir, "e2e.test")
-		if _, err := t.command(ctx, ".", nil, "go", "test", "-vet=off", overlay, "-c", "-o", binary, "."); err != nil {
+		if err := t.command(ctx, ".", nil, "go", "test", "-vet=off", overlay, "-c", "-o", binary, "."); err != nil {
 			return false, err
 		}
 	}
@@ -221,7 +229,7 @@ func (t *tests) play(ctx context.Context, m *mutant, dir string) (killed bool, e
 }
 
 // environment returns variables that let the tests of e2e use a mutant of rules or Alertmanager example.
-func (t *tests) environment(m *mutant, dir string) ([]string, error) {
+func (*tests) environment(m *mutant, dir string) ([]string, error) {
 	path := filepath.Join(dir, filepath.Base(m.path))
 	environment := []string{"RUFUS_TRUTH_FAILFAST=1"}
 	switch m.kind {
@@ -251,8 +259,8 @@ func (*tests) overlay(m *mutant, dir string) (string, error) {
 }
 
 // fails runs a command and reports whether it fails. An error is one that keeps it from being run.
-func (t *tests) fails(ctx context.Context, dir string, environment []string, name string, args ...string) (bool, error) {
-	_, err := t.command(ctx, dir, environment, name, args...)
+func (t *tests) fails(ctx context.Context, dir string, env []string, name string, args ...string) (bool, error) {
+	err := t.command(ctx, dir, env, name, args...)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && ctx.Err() == nil {
 		return true, nil
 	}
@@ -260,15 +268,14 @@ func (t *tests) fails(ctx context.Context, dir string, environment []string, nam
 }
 
 // command runs a command. Its output is part of the error.
-func (t *tests) command(ctx context.Context, dir string, environment []string, name string, args ...string) (string, error) {
-	command := exec.CommandContext(ctx, name, args...)
+func (t *tests) command(ctx context.Context, dir string, env []string, name string, args ...string) error {
+	command := exec.CommandContext(ctx, name, args...) //nolint:gosec // the commands are those of this file
 	command.Dir = dir
 	command.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(t.cores))
-	command.Env = append(command.Env, environment...)
+	command.Env = append(command.Env, env...)
 	command.WaitDelay = 10 * time.Second
-	output, err := command.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%s: %w\n%s", name, err, output)
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", name, err, output)
 	}
-	return string(output), err
+	return nil
 }
