@@ -99,7 +99,7 @@ func DemoConfig(apiURL string, start time.Time, speed float64) []byte {
 		silentAfter                       string
 	}{
 		{"start-5k", "token", "START-5K", "5k", "start", 0, 7, ""},
-		{"split-3k", "token", "SPLIT-3K", "5k", "split", 10, 35, ""}, // is closed by mistake
+		{"split-3k", "token", "SPLIT-3K", "5k", "split", 10, 40, ""}, // is closed by mistake
 		{"turn-5k", "token", "TURN-5K", "5k", "turn", 9, 30, "30s"},
 		{"finish-5k", "device", "FINISH-5K", "5k", "finish", 18, 55, "30s"},              // loses its network for a while
 		{"finish-5k-backup", "token", "FINISH-5K BACKUP", "5k", "finish", 18, 55, "40s"}, // active but silent
