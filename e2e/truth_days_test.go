@@ -1128,28 +1128,29 @@ func often(name string, change func(*scenario)) scenario {
 var nextDays = []scenario{
 	{
 		name: "chips tried the evening before and deleted, then reader mute at the finish",
-		from: -13*hour - 10*minute, to: 36 * minute, races: fiveK, mats: startAndFinish(),
+		from: -12*hour - 10*minute, to: 33 * minute, races: fiveK, mats: startAndFinish(), long: true,
 		day: edits(func(day *simulator.Day, at clockAfter) {
 			for i := range day.Devices {
 				day.Devices[i].Sessions[0].Created = at(-14 * hour)
-				day.Devices[i].Try(at(-13*hour), 8)
-				day.Devices[i].Remove(at(-12*hour-50*minute), 8)
+				day.Devices[i].Try(at(-12*hour), 8)
+				day.Devices[i].Remove(at(-11*hour-50*minute), 8)
 			}
 		}, mutes("FINISH-5K", 25*minute)),
 		alarms: []alarm{critical(silent, "finish-5k", 30*minute, never)},
-		bare:   []alarm{warningBy(silent, "finish-5k", -12*hour-55*minute, 2*minute, 0)},
+		bare:   []alarm{warningBy(silent, "finish-5k", -11*hour-55*minute+15*second, 2*minute, 0)},
 	},
-	nextDay("boxes left on, the next race 14 h later", 14*hour, 0, ""),
-	nextDay("boxes left on, the next race 16 h later", 16*hour, 0, "declared"),
-	nextDay("boxes left on, the next race 24 h later", 24*hour, 0, "bare"),
-	nextDay("same entries on Saturday and Sunday", 24*hour, 75*minute, "declared"),
+	nextDay("boxes left on, the next race 14 h later", 14*hour, 0, "declared"),
+	nextDay("boxes left on, the next race 16 h later", 16*hour, 0, "bare"),
+	nextDay("boxes left on, the next race 24 h later", 24*hour, 0, ""),
+	nextDay("same entries on Saturday and Sunday", 24*hour, 75*minute, ""),
 }
 
 // nextDay is a race that is run again so much later, with a finish that goes mute in the second.
 func nextDay(name string, later, closing time.Duration, only string) scenario {
 	s := scenario{
 		name: name,
-		from: 40 * minute, to: later + 36*minute, races: fiveK, guns: map[string][]time.Duration{"5k": {0, later}}, only: only,
+		long: later > 20*hour,
+		from: 45 * minute, to: later + 33*minute, races: fiveK, guns: map[string][]time.Duration{"5k": {0, later}}, only: only,
 		mats:   []mat{{name: "start-5k", race: "5k", device: device("START-5K")}, startAndFinish()[1]},
 		day:    edits(secondRace(later, closing), mutes("FINISH-5K", later+25*minute)),
 		alarms: []alarm{critical(silent, "finish-5k", later+30*minute, never)},

@@ -16,6 +16,7 @@ import (
 type scenario struct {
 	name     string
 	from, to time.Duration // when monitoring begins, and how long the day is watched
+	long     bool          // played where $CI_FULL is 1, for it takes half a minute
 	date     time.Time     // of the gun, if it matters; its zone is that of the file
 
 	races func(gun time.Time) []simulator.Race     // unless it is the city run
