@@ -143,6 +143,7 @@ type bench struct {
 	api       *simulator.Server
 	refused   atomic.Value // path, a string, of the calls that the API refuses
 	scenario  scenario     // with the entries as they are now
+	mats      []mat        // all that there ever are
 	reloaded  prometheus.Gauge
 	exporters map[string]*exporterProcess // by address; those that run
 
@@ -605,7 +606,7 @@ type episode struct {
 	fingerprint model.Fingerprint
 	fired       time.Duration
 	resolved    time.Duration // never, if it was still firing in the end
-	inhibited   bool          // when it fired
+	inhibited   bool          // when it fired, or later
 }
 
 func (e *episode) name() string     { return e.labels["alertname"] }
@@ -673,11 +674,12 @@ func (b *bench) evaluate(ctx context.Context, group *rules.Group, at time.Time) 
 				set := labelSet(a.Labels)
 				e = &episode{
 					labels: a.Labels.Map(), text: a.Annotations.Map(), fingerprint: set.Fingerprint(),
-					fired: b.at(at), resolved: never, inhibited: muted,
+					fired: b.at(at), resolved: never,
 				}
 				b.seen.open[key] = e
 				b.seen.episodes = append(b.seen.episodes, e)
 			}
+			e.inhibited = e.inhibited || muted
 			b.seen.proofread(e, a.Annotations.Map())
 			now.firing = append(now.firing, firing{e, muted})
 		}
@@ -717,9 +719,12 @@ func (s *seen) proofread(e *episode, texts map[string]string) {
 		}
 	}
 	summary, description := texts["summary"], texts["description"]
-	first, _, _ := strings.Cut(description, ". ")
+	first := description
+	if i := strings.IndexAny(description, ".?"); i >= 0 {
+		first = description[:i+1]
+	}
 	if len(summary) > 80 || len(first) > 120 {
-		s.problem("%s: too long for a phone: %q, %q", e.name(), summary, first)
+		s.problem("%s: too long for a phone: %q, %q", e.name(), e.text["summary"], first)
 	}
 	if !slices.ContainsFunc(actions, func(a string) bool { return strings.HasPrefix(description, a) }) {
 		s.problem("%s: the description does not begin with what to do: %q", e.name(), description)
@@ -748,7 +753,7 @@ func (s scenario) play(t *testing.T, files pack) *seen {
 		}
 		gun := time.Now().Add(-s.from)
 		b := &bench{
-			t: t, gun: gun, wires: &wires{hosts: make(map[string]chan net.Conn)}, scenario: s,
+			t: t, gun: gun, wires: &wires{hosts: make(map[string]chan net.Conn)}, scenario: s, mats: s.everyMat(),
 			evaluating: make(chan struct{}, 1), seen: result, exporters: make(map[string]*exporterProcess),
 		}
 		defer time.Sleep(time.Minute) // in which everything ends that was under way

@@ -59,7 +59,7 @@ func (s scenario) judge(saw *seen) verdict {
 			r.fault = fmt.Sprintf("DOES NOT SAY %q: %s", a.says, text)
 		case a.unheard && heard:
 			r.fault = "RANG, though another alarm says it all"
-		case !a.unheard && e.inhibited && !heard:
+		case !a.unheard && e.inhibited && !heard && (a.severity != "critical" || a.late):
 			r.fault = "INHIBITED"
 		case !a.unheard && !a.late && a.severity == "critical" && (!heard || rang-e.fired > soon):
 			r.fault = "DID NOT RING SOON"
@@ -70,7 +70,7 @@ func (s scenario) judge(saw *seen) verdict {
 	}
 	for _, e := range saw.episodes {
 		switch {
-		case expected[e], e.name() == "RufusWatchdog":
+		case expected[e], e.name() == "RufusWatchdog", slices.Contains(s.allowed, e.name()):
 		case e.inhibited && !saw.heard(e):
 			v.spared++
 		default:

@@ -47,7 +47,7 @@ func (b *bench) note() (goesOn bool) {
 	if b.seen.over {
 		return false
 	}
-	for _, m := range b.scenario.everyMat() {
+	for _, m := range b.mats {
 		f := fact{at: b.at(time.Now()), running: b.server.runs.Load() && !b.server.blind.Load()}
 		i := slices.IndexFunc(b.scenario.mats, func(o mat) bool { return o.name == m.name })
 		if i >= 0 {
@@ -409,6 +409,9 @@ func (b *broken) critical(now moment) {
 			if f.name() == "RufusSessionFailing" {
 				may = j.blind && j.armed
 			}
+			// Who was taken out is noticed a little later, and what ended while Prometheus was down, five minutes later.
+			may = may || b.stopped(now.at-6*minute, now.at) ||
+				!j.listed && during(b.judged[m.name], now.at-b.s.lag(), now.at, func(j judgement) bool { return j.listed })
 			if !may {
 				b.note("false "+f.identity(), "at %s without a cause: %s: %+v", short(now.at), f, j)
 			}
@@ -563,6 +566,9 @@ func (b *broken) notifications() {
 			}
 		}
 		for _, print := range r.resolved {
+			if b.stopped(r.at-2*minute, r.at) {
+				continue // Alertmanager has not heard of it any more
+			}
 			if e := firingAt(print, r.at); e != nil {
 				b.note("lie "+e.identity(), "at %s %s says resolved of %s", short(r.at), r.receiver, e)
 			}

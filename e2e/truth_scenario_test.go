@@ -42,6 +42,7 @@ type scenario struct {
 
 	together bool // the alarms come in one notification, and it is the only one
 	calls    int  // if not 0: how often the phone rings for something new
+	allowed  []string // alerts that may fire besides
 	lawless  bool // the invariants do not hold, for a reason that stands at the day
 }
 
@@ -116,15 +117,19 @@ var plan = map[string]mat{
 	"finish-10k": {from: 35 * minute, until: 100 * minute, silentAfter: 8 * minute},
 }
 
-// withWindows declares when passings are due at the mats, as planned, unless it is declared already.
+// withWindows declares when passings are due at the mats, and how long they may be silent then: as planned, unless it
+// is declared already.
 func withWindows(mats []mat) []mat {
 	mats = slices.Clone(mats)
 	for i, m := range mats {
 		p, planned := plan[strings.TrimSuffix(m.name, "-token")]
-		if m.until == 0 && planned {
-			mats[i].from, mats[i].until = p.from, p.until
-			mats[i].silentAfter = cmp.Or(m.silentAfter, p.silentAfter)
+		if !planned {
+			continue
 		}
+		if m.until == 0 {
+			mats[i].from, mats[i].until = p.from, p.until
+		}
+		mats[i].silentAfter = cmp.Or(m.silentAfter, p.silentAfter)
 	}
 	return mats
 }
@@ -225,11 +230,11 @@ func silentFinish() []mat { return with(cityMats(0), startAndFinish()[1]) }
 
 // inRace gives all entries the same race, which has no start: their windows are written as date-times.
 func inRace(name string, mats []mat, guns map[string]time.Duration) []mat {
-	mats = withWindows(mats)
+	mats = slices.Clone(mats)
 	for i, m := range mats {
-		gun := guns[m.race]
+		gun, p := guns[m.race], plan[m.name]
 		mats[i].race, mats[i].absolute = name, true
-		mats[i].from, mats[i].until = m.from+gun, m.until+gun
+		mats[i].from, mats[i].until = p.from+gun, p.until+gun
 	}
 	return mats
 }
