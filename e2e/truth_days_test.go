@@ -812,21 +812,21 @@ var blindDays = []scenario{
 		name: "one good scrape in four for half an hour",
 		from: 20 * minute, to: 62 * minute, mats: cityMats(0),
 		day:    fails(22*minute, 52*minute, simulator.Fault{Drop: true, Every: minute, For: 45 * second}),
-		alarms: []alarm{critical(allFailing, "", 22*minute, 52*minute-15*second)},
+		alarms: []alarm{criticalBy(allFailing, "", 22*minute, 3*minute+15*second, 52*minute-15*second)},
 		calls:  1,
 	},
 	{
 		name: "one good scrape in eight for half an hour",
 		from: 20 * minute, to: 62 * minute, mats: cityMats(0),
 		day:    fails(22*minute, 52*minute, simulator.Fault{Drop: true, Every: 2 * minute, For: 105 * second}),
-		alarms: []alarm{critical(allFailing, "", 22*minute, 52*minute-15*second)},
+		alarms: []alarm{criticalBy(allFailing, "", 22*minute, 3*minute+15*second, 52*minute-15*second)},
 		calls:  1,
 	},
 	{
 		name: "three good scrapes in four for half an hour",
 		from: 20 * minute, to: 62 * minute, mats: cityMats(0),
 		day:    fails(22*minute, 52*minute, simulator.Fault{Drop: true, Every: minute, For: 15 * second}),
-		alarms: []alarm{warning("RufusAPIFailing", "", 22*minute, 50*minute)},
+		alarms: []alarm{warning("RufusAPIFailing", "", 22*minute, 0)},
 	},
 	{
 		name: "one session slow beyond the time limit",
@@ -1136,7 +1136,7 @@ func nextDay(name string, later, closing time.Duration, only string) scenario {
 		alarms: []alarm{critical(silent, "finish-5k", later+30*minute, never)},
 	}
 	if closing == 0 {
-		s.bare = []alarm{warning(silent, "finish-5k", 57*minute+20*second, 0)}
+		s.bare = []alarm{warning(silent, "finish-5k", 57*minute+20*second, later+19*minute+20*second)}
 	}
 	return s
 }

@@ -309,7 +309,7 @@ const noticed = 31 * second
 // most readings of the last minutes are good, so that it rings once.
 func (a alarm) until(end time.Duration) alarm {
 	a.lasts = end
-	if end == never {
+	if end == never || end == 0 { // 0: whenever it ends
 		return a
 	}
 	a.over = end + noticed
