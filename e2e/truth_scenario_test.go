@@ -43,6 +43,7 @@ type scenario struct {
 	together bool     // the alarms come in one notification, and it is the only one
 	calls    int      // if not 0: how often the phone rings for something new
 	allowed  []string // alerts that may fire besides
+	free     bool     // any alert may fire that the invariants allow
 	lawless  bool     // the invariants do not hold, for a reason that stands at the day
 }
 
