@@ -68,19 +68,19 @@ func reloads(b *bench)                            { b.reload(b.scenario.later) }
 var cleanDays = []scenario{
 	{
 		name: "clean day, two-hour gap between waves",
-		from: -40 * minute, to: 320 * minute, races: inWaves(165 * minute), guns: gunsOfWaves(165 * minute), mats: cityMats(0),
+		from: -40 * minute, to: 240 * minute, guns: inWaves(165 * minute), day: secondRace(165*minute, 0), mats: cityMats(0),
 	},
 	{
-		// What stops abruptly and has a silent_after rings, unless the crew declares its waves.
+		// That is asked for, but nobody is woken by it.
 		name: "a silent_after that the gap between waves exceeds",
-		from: -5 * minute, to: 145 * minute, races: inWaves(90 * minute), guns: gunsOfWaves(90 * minute),
+		from: -5 * minute, to: 145 * minute, guns: inWaves(90 * minute), day: secondRace(90*minute, 0),
 		mats: with(cityMats(0),
 			mat{name: "turn-5k", race: "5k", device: device("TURN-5K"), silentAfter: 20 * minute},
 			mat{name: "finish-5k", race: "5k", device: device("FINISH-5K"), silentAfter: 20 * minute}),
 		bare: []alarm{ // the last passings of the first wave, the first and the last of the second
-			critical(silent, "turn-5k", 15*minute+30*second+20*minute, 104*minute),
-			critical(silent, "finish-5k", 30*minute+30*second+20*minute, 119*minute),
-			warning(silent, "turn-5k", 113*minute+59*second+20*minute, never),
+			warning(silent, "turn-5k", 28*minute+30*second+20*minute, 99*minute+40*second),
+			warning(silent, "finish-5k", 52*minute+20*second+20*minute, 109*minute+20*second),
+			warning(silent, "turn-5k", 118*minute+30*second+20*minute, never),
 		},
 	},
 	{
@@ -198,8 +198,8 @@ var cleanDays = []scenario{
 	{
 		name: "the night when the clocks change, between two waves",
 		date: time.Date(2026, 10, 25, 1, 30, 0, 0, berlin), from: -8 * minute, to: 155 * minute,
-		races: inWaves(90 * minute), guns: gunsOfWaves(90 * minute),
-		day:      closes("FINISH-5K", 130*minute),
+		guns:     inWaves(90 * minute),
+		day:      edits(secondRace(90*minute, 0), closes("FINISH-5K", 130*minute)),
 		mats:     cityMats(0),
 		declared: []alarm{critical(closed, "finish-5k", 130*minute, 144*minute)},
 		bare:     []alarm{critical(closed, "finish-5k", 130*minute, never)},
@@ -430,9 +430,9 @@ var startDays = []scenario{
 		from: -15 * minute, to: 25 * minute,
 		mats: with(cityMats(0), mat{name: "finish-5k", race: "5k", device: device("FINISH-SK")}),
 		api:  batteries,
-		bare: []alarm{warning(failing, "finish-5k", -15*minute, never).saying("unbound")},
+		bare: []alarm{warningBy(failing, "finish-5k", -15*minute, 3*minute, never).saying("unbound")},
 		declared: []alarm{
-			warning(failing, "finish-5k", -15*minute, 13*minute).saying("unbound"),
+			warningBy(failing, "finish-5k", -15*minute, 3*minute, 13*minute).saying("unbound"),
 			critical(failing, "finish-5k", 13*minute, never),
 		},
 	},
@@ -576,14 +576,14 @@ var silentDays = []scenario{
 		from: 20 * minute, to: 50 * minute,
 		day:    func(day *simulator.Day, at clockAfter) { day.Device("FINISH-5K").Buffer(at(28*minute), at(46*minute)) },
 		mats:   silentFinish(),
-		alarms: []alarm{critical(silent, "finish-5k", 33*minute, 46*minute)},
+		alarms: []alarm{critical(silent, "finish-5k", 32*minute+30*second, 46*minute)},
 	},
 	{
 		name: "bursts: an hour offline, another mat a quarter of an hour three times",
 		from: 35 * minute, to: 128 * minute,
 		day: func(day *simulator.Day, at clockAfter) {
 			day.Device("FINISH-10K").Buffer(at(60*minute), at(120*minute))
-			for _, from := range []time.Duration{36, 45, 54} {
+			for _, from := range []time.Duration{36, 46, 56} {
 				day.Device("TURN-10K").Buffer(at(from*minute), at((from+9)*minute))
 			}
 		},
@@ -812,21 +812,21 @@ var blindDays = []scenario{
 		name: "one good scrape in four for half an hour",
 		from: 20 * minute, to: 62 * minute, mats: cityMats(0),
 		day:    fails(22*minute, 52*minute, simulator.Fault{Drop: true, Every: minute, For: 45 * second}),
-		alarms: []alarm{critical(allFailing, "", 22*minute, 52*minute-15*second)},
+		alarms: []alarm{criticalBy(allFailing, "", 22*minute, 3*minute+15*second, 52*minute-15*second)},
 		calls:  1,
 	},
 	{
 		name: "one good scrape in eight for half an hour",
 		from: 20 * minute, to: 62 * minute, mats: cityMats(0),
 		day:    fails(22*minute, 52*minute, simulator.Fault{Drop: true, Every: 2 * minute, For: 105 * second}),
-		alarms: []alarm{critical(allFailing, "", 22*minute, 52*minute-15*second)},
+		alarms: []alarm{criticalBy(allFailing, "", 22*minute, 3*minute+15*second, 52*minute-15*second)},
 		calls:  1,
 	},
 	{
 		name: "three good scrapes in four for half an hour",
 		from: 20 * minute, to: 62 * minute, mats: cityMats(0),
 		day:    fails(22*minute, 52*minute, simulator.Fault{Drop: true, Every: minute, For: 15 * second}),
-		alarms: []alarm{warning("RufusAPIFailing", "", 22*minute, 50*minute)},
+		alarms: []alarm{warning("RufusAPIFailing", "", 22*minute, 0)},
 	},
 	{
 		name: "one session slow beyond the time limit",
@@ -1136,7 +1136,7 @@ func nextDay(name string, later, closing time.Duration, only string) scenario {
 		alarms: []alarm{critical(silent, "finish-5k", later+30*minute, never)},
 	}
 	if closing == 0 {
-		s.bare = []alarm{warning(silent, "finish-5k", 57*minute+20*second, 0)}
+		s.bare = []alarm{warning(silent, "finish-5k", 57*minute+20*second, later+19*minute+20*second)}
 	}
 	return s
 }

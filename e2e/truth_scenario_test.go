@@ -40,10 +40,11 @@ type scenario struct {
 	declared []alarm // besides, with windows
 	only     string  // "bare" or "declared": not played the other way
 
-	together bool // the alarms come in one notification, and it is the only one
-	calls    int  // if not 0: how often the phone rings for something new
+	together bool     // the alarms come in one notification, and it is the only one
+	calls    int      // if not 0: how often the phone rings for something new
 	allowed  []string // alerts that may fire besides
-	lawless  bool // the invariants do not hold, for a reason that stands at the day
+	free     bool     // any alert may fire that the invariants allow
+	lawless  bool     // the invariants do not hold, for a reason that stands at the day
 }
 
 // clockAfter returns the instant so long after the gun.
@@ -149,19 +150,8 @@ func cityRun(gun time.Time) []simulator.Race {
 	return []simulator.Race{simulator.FiveK(gun, 300), simulator.TenK(gun.Add(15*minute), 400)}
 }
 
-// inWaves lets the slower half of each field start so much later than the faster.
-func inWaves(gap time.Duration) func(time.Time) []simulator.Race {
-	return func(gun time.Time) []simulator.Race {
-		races := cityRun(gun)
-		for i := range races {
-			races[i].Waves, races[i].WaveGap = 2, gap
-		}
-		return races
-	}
-}
-
-// gunsOfWaves are the guns of such a day.
-func gunsOfWaves(gap time.Duration) map[string][]time.Duration {
+// inWaves are the guns of a city run that is run twice.
+func inWaves(gap time.Duration) map[string][]time.Duration {
 	return map[string][]time.Duration{"5k": {0, gap}, "10k": {15 * minute, 15*minute + gap}}
 }
 
@@ -320,7 +310,7 @@ const noticed = 31 * second
 // most readings of the last minutes are good, so that it rings once.
 func (a alarm) until(end time.Duration) alarm {
 	a.lasts = end
-	if end == never {
+	if end == never || end == 0 { // 0: whenever it ends
 		return a
 	}
 	a.over = end + noticed

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -48,6 +49,7 @@ func playAll(t *testing.T, days []scenario) {
 	if failFast {
 		slices.SortStableFunc(days, func(a, b scenario) int { return cmp.Compare(a.to-a.from, b.to-b.from) })
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // there is memory, but little time
 	verdicts := make([]verdict, len(days))
 	var failed atomic.Bool
 	t.Run("day", func(t *testing.T) {
