@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -25,35 +26,26 @@ const (
 
 // gate admits a number of requests at a time. Others wait for their turn, if not too many do already.
 type gate struct {
-	places, waiting chan struct{}
+	places, waiting *semaphore.Weighted
 }
 
 func newGate(places, waiting int) *gate {
-	return &gate{places: make(chan struct{}, places), waiting: make(chan struct{}, waiting)}
+	return &gate{places: semaphore.NewWeighted(int64(places)), waiting: semaphore.NewWeighted(int64(waiting))}
 }
 
 // enter waits for a place until ctx ends and reports whether it got one; then leave must follow.
 func (g *gate) enter(ctx context.Context) bool {
-	select {
-	case g.places <- struct{}{}:
+	if g.places.TryAcquire(1) {
 		return true
-	default:
 	}
-	select {
-	case g.waiting <- struct{}{}:
-		defer func() { <-g.waiting }()
-	default:
+	if !g.waiting.TryAcquire(1) {
 		return false
 	}
-	select {
-	case g.places <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	defer g.waiting.Release(1)
+	return g.places.Acquire(ctx, 1) == nil
 }
 
-func (g *gate) leave() { <-g.places }
+func (g *gate) leave() { g.places.Release(1) }
 
 // rejections counts what is answered with 503 for want of a place, and logs the first of an episode.
 type rejections struct {
