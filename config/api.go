@@ -108,12 +108,8 @@ func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 
 // readNamed returns the content of a file that the configuration names, "" after refusing it. The file becomes one
 // to watch either way.
-func (d *decoder) readNamed(path string, limit int64, key string, line int, remedy string) string {
-	path = promconfig.JoinDir(d.dir, path)
-	if !slices.Contains(d.files, path) {
-		d.files = append(d.files, path)
-	}
-	data, problem := readFile(path, limit)
+func (d *decoder) readNamed(path string, limit int, key string, line int, remedy string) string {
+	data, problem := d.read.file(promconfig.JoinDir(d.dir, path), limit)
 	if problem == "" && strings.TrimSpace(string(data)) == "" {
 		problem = "is empty"
 	}

@@ -7,7 +7,6 @@ package config
 import (
 	"crypto/sha256"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,6 +33,8 @@ type Config struct {
 	// Files are the paths the configuration was read from: sessions.yml, then the key file and the TLS files it
 	// names. When the content of one changes, loading again may give another configuration.
 	Files []string
+
+	contents fingerprint // of Files
 }
 
 // API is how the RUFUS Cloud API is reached.
@@ -107,6 +108,8 @@ type Error struct {
 	// Files are the paths that were read, or that could not be: when one changes, loading again may succeed. They are
 	// not for printing: somebody may have put the key itself where its path belongs.
 	Files []string
+
+	contents fingerprint // of Files
 }
 
 // Error returns the problems, one per line.
@@ -119,23 +122,27 @@ const maxFile = 4 << 20
 // Load reads the configuration at path, the files it names, and $RUFUS_API_KEY. Relative paths in it start at its own
 // directory. The error is an *Error.
 func Load(path string) (*Config, error) {
-	data, problem := readFile(path, maxFile)
+	var read snapshot
+	data, problem := read.file(path, maxFile)
 	if problem != "" {
-		return nil, &Error{
-			Problems: []string{path + ": " + problem + "; give the path of your sessions.yml with --config.file"},
-			Files:    []string{path},
-		}
+		problem = path + ": " + problem + "; give the path of your sessions.yml with --config.file"
+		return nil, &Error{Problems: []string{problem}, Files: read.files, contents: read.contents}
 	}
-	return Parse(data, path)
+	return decode(data, path, read)
 }
 
-// Parse is Load for the content of a file, which path names in messages and whose directory relative paths start at.
+// Parse is Load for the content of a file, which path names in messages and whose directory relative paths start at. A
+// Source does not notice when it changes.
 func Parse(data []byte, path string) (*Config, error) {
-	d := &decoder{dir: filepath.Dir(path), files: []string{path}, labelNames: map[string]bool{}}
+	return decode(data, path, snapshot{files: []string{path}})
+}
+
+func decode(data []byte, path string, read snapshot) (*Config, error) {
+	d := &decoder{dir: filepath.Dir(path), read: read, labelNames: map[string]bool{}}
 	cfg := d.config(data)
-	cfg.Files = d.files
+	cfg.Files, cfg.contents = d.read.files, d.read.contents
 	if problems := d.report(path); problems != nil {
-		return nil, &Error{Problems: problems, Files: d.files}
+		return nil, &Error{Problems: problems, Files: cfg.Files, contents: cfg.contents}
 	}
 	return cfg, nil
 }
@@ -176,49 +183,28 @@ func (d *decoder) config(data []byte) *Config {
 	return cfg
 }
 
-// open opens a regular file to read. Directories, pipes and devices are refused, without waiting for anybody: they
-// would block, need not end, and cannot be read again on a reload.
-func open(path string) (*os.File, error) {
+// readFile returns the content of a regular file, of a large one more than maxFile bytes, or what is wrong with it,
+// without its path. Directories, pipes and devices are refused, without waiting for anybody: they would block, need not
+// end, and cannot be read again on a reload.
+func readFile(path string) (data []byte, problem string) {
 	// What is opened is what is looked at: the name may be given to something else in between.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the files
 	if err != nil {
-		return nil, err
-	}
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-	case info.IsDir():
-		err = errIsDirectory
-	case !info.Mode().IsRegular():
-		err = errNotRegular
-	default:
-		return file, nil
-	}
-	_ = file.Close()
-	return nil, err
-}
-
-var (
-	errIsDirectory = errors.New("is a directory, not a file")
-	errNotRegular  = errors.New("is not a regular file")
-)
-
-// readFile returns the content of a regular file of at most limit bytes, or what is wrong with it, without its path.
-func readFile(path string, limit int64) (data []byte, problem string) {
-	file, err := open(path)
-	switch {
-	case errors.Is(err, errIsDirectory), errors.Is(err, errNotRegular):
-		return nil, err.Error()
-	case err != nil:
 		return nil, unreadable(err)
 	}
 	defer func() { _ = file.Close() }()
-	data, err = io.ReadAll(io.LimitReader(file, limit+1))
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, unreadable(err)
+	case info.IsDir():
+		return nil, "is a directory, not a file"
+	case !info.Mode().IsRegular():
+		return nil, "is not a regular file"
+	}
+	data, err = io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
 		return nil, unreadable(err)
-	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Sprintf("is larger than %d KiB", limit>>10)
 	}
 	return data, ""
 }

@@ -33,7 +33,7 @@ const (
 // that an all-digit token stays text, and every message is our own, so that none quotes what it should not.
 type decoder struct {
 	dir      string // relative paths start here
-	files    []string
+	read     snapshot
 	refusals []refusal
 	more     int // refusals beyond maxRefusals
 	apiKey   string
