@@ -100,15 +100,15 @@ type Error struct {
 // Error returns the problems, one per line.
 func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
 
-// maxFile bounds sessions.yml, in bytes: 10,000 full entries are 2 MiB, and the YAML package takes up to 200 times
-// the file when it holds nothing but short values.
+// maxFile bounds each file, in bytes. In sessions.yml 10,000 full entries are 2 MiB, and the YAML package takes up to
+// 200 times the file when it holds nothing but short values.
 const maxFile = 4 << 20
 
 // Load reads the configuration at path, the files it names, and $RUFUS_API_KEY. Relative paths in it start at its own
 // directory. The error is an *Error.
 func Load(path string) (*Config, error) {
 	var read snapshot
-	data, problem := read.file(path, maxFile)
+	data, problem := read.file(path)
 	if problem != "" {
 		problem = path + ": " + problem + "; give the path of your sessions.yml with --config.file"
 		return nil, &Error{Problems: []string{problem}, Files: read.files, contents: read.contents}
@@ -168,8 +168,7 @@ func (d *decoder) config(data []byte) *Config {
 	return cfg
 }
 
-// readFile returns the content of a regular file, of a large one more than maxFile bytes, or what is wrong with it,
-// without its path. Directories, pipes and devices are refused, without waiting for anybody: they would block, need not
+// readFile returns the content of a regular file of at most maxFile bytes, or what is wrong with it, without its path. Directories, pipes and devices are refused, without waiting for anybody: they would block, need not
 // end, and cannot be read again on a reload.
 func readFile(path string) (data []byte, problem string) {
 	// What is opened is what is looked at: the name may be given to something else in between.
@@ -188,8 +187,11 @@ func readFile(path string) (data []byte, problem string) {
 		return nil, "is not a regular file"
 	}
 	data, err = io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, unreadable(err)
+	case len(data) > maxFile:
+		return nil, fmt.Sprintf("is larger than %d KiB", maxFile>>10)
 	}
 	return data, ""
 }

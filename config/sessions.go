@@ -37,21 +37,10 @@ var (
 
 // sessions decodes the list of sessions.
 func (d *decoder) sessions(list *node) []Session {
-	if !isList(list) && !isNull(list) {
-		d.refuse(list.Line, "sessions is not a list", wantedList)
-		return nil
-	}
-	if len(list.Content) == 0 {
-		d.refuse(list.Line, "the list of sessions is empty", wantedList)
-		return nil
-	}
 	var sessions []Session
 	ids, names := map[string]int{}, map[string]int{} // where each was first seen
-	for _, item := range list.Content {
-		if !d.visit(item) {
-			break
-		}
-		session, line := d.session(follow(item))
+	for item := range d.items(list, "sessions", wantedList) {
+		session, line := d.session(item)
 		if id := session.Target.ID.Reveal(); id != "" {
 			// Letter case tells neither tokens nor ids apart: in the documentation's examples all are upper-case.
 			if first := ids[strings.ToLower(id)]; first != 0 {

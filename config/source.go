@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -135,7 +134,7 @@ var hung = fingerprint(sha256.Sum256([]byte("hung")))
 func fingerprintOf(files []string) fingerprint {
 	var now snapshot
 	for _, file := range files {
-		_, _ = now.file(file, maxFile)
+		_, _ = now.file(file)
 	}
 	return now.contents
 }
@@ -146,16 +145,13 @@ type snapshot struct {
 	contents fingerprint // of files as they were when they were read: what changes from then on is a change
 }
 
-// file returns the content of a file of at most limit bytes, or what is wrong with it, and adds either to the snapshot.
-func (s *snapshot) file(path string, limit int) (data []byte, problem string) {
+// file returns the content of a file or what is wrong with it, as readFile does, and adds either to the snapshot.
+func (s *snapshot) file(path string) (data []byte, problem string) {
 	data, problem = readFile(path)
 	if !slices.Contains(s.files, path) {
 		s.files = append(s.files, path)
 		content := sha256.Sum256(append(data, problem...))
 		s.contents = sha256.Sum256(append(s.contents[:], content[:]...))
-	}
-	if len(data) > limit {
-		return nil, fmt.Sprintf("is larger than %d KiB", limit>>10)
 	}
 	return data, problem
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"regexp"
 	"slices"
 	"sort"
@@ -232,6 +233,18 @@ type field struct {
 	any func(n *node)
 }
 
+// section is mapping for settings that may all be missing: n may be nil or null.
+func (d *decoder) section(n *node, name string, fields []field) (lines map[string]int) {
+	switch {
+	case n == nil || isNull(n):
+		return nil
+	case !isMapping(n):
+		d.refuse(n.Line, name+" is not a mapping", "write its settings below it, each as \"name: value\"")
+		return nil
+	}
+	return d.mapping(n, name, fields)
+}
+
 // mapping gives each value of n to its field and returns the lines of the keys that were there. Keys of which there
 // is no field are refused.
 func (d *decoder) mapping(n *node, where string, fields []field) (lines map[string]int) {
@@ -255,6 +268,24 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 		}
 	})
 	return lines
+}
+
+// items returns the values of a list, which must have some.
+func (d *decoder) items(n *node, name, wanted string) iter.Seq[*node] {
+	return func(yield func(*node) bool) {
+		switch {
+		case !isList(n) && !isNull(n):
+			d.refuse(n.Line, name+" is not a list", wanted)
+			return
+		case len(n.Content) == 0:
+			d.refuse(n.Line, "the list of "+name+" is empty", wanted)
+		}
+		for _, item := range n.Content {
+			if !d.visit(item) || !yield(follow(item)) {
+				return
+			}
+		}
+	}
 }
 
 // pairs calls each with the keys and values of a mapping. A key that appears again is refused, as is one that is
