@@ -178,10 +178,10 @@ func (v raw) number() Option[float64] {
 // dates reads date-times and collects the names of those that are unreadable.
 type dates struct{ unreadable string }
 
-// read returns the instant of a date-time. It reads RFC 3339 (documented) and otherForms. Everything else is unreadable,
-// because its meaning would be a guess: a number, a date without a zone, an impossible date. Absent, null and "" give no
-// instant but are not unreadable. The same goes for the ways in which some servers write "none": the years 0 and 1 in
-// any zone, and the start of Unix time.
+// read returns the instant of a date-time. It reads RFC 3339 (documented) and otherForms. Everything else is
+// unreadable, because its meaning would be a guess: a number, a date without a zone, an impossible date. Absent, null
+// and "" give no instant but are not unreadable. The same goes for the ways in which some servers write "none": the
+// years 0 and 1 in any zone, and the start of Unix time.
 func (d *dates) read(name string, value raw) Option[time.Time] {
 	text := value.unquote()
 	if value == nil || value.is('n') || string(value) == `""` || bytes.HasPrefix(text, []byte("0000-00-00")) {
@@ -204,8 +204,7 @@ func (d *dates) read(name string, value raw) Option[time.Time] {
 	return Option[time.Time]{}
 }
 
-// otherForms are unambiguous forms that are not RFC 3339 but read as well, also in lower case or with a space instead of
-// T.
+// otherForms are unambiguous forms that are read besides RFC 3339, also in lower case or with a space instead of T.
 var otherForms = []string{"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07"}
 
 // maxTime bounds a date-time in another form, in bytes.
