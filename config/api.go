@@ -74,7 +74,7 @@ func (d *decoder) api(api *API, section *node) {
 	api.Key = d.key(key, lines)
 	d.apiKey = api.Key.Reveal()
 	if len(d.apiKey) >= minSearched {
-		d.secrets = append(d.secrets, d.apiKey)
+		d.secrets = append(d.secrets, api.Key)
 	}
 	if lines["url"] != 0 {
 		d.public = append(d.public, public{lines["url"], "url", api.URL.String()})

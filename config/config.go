@@ -169,8 +169,8 @@ func (d *decoder) config(data []byte) *Config {
 }
 
 // readFile returns the content of a regular file of at most maxFile bytes, or what is wrong with it, without its path.
-// Directories, pipes and devices are refused, without waiting for anybody: they would block, need not end, and cannot be
-// read again on a reload.
+// Directories, pipes and devices are refused, without waiting for anybody: they would block, need not end, and cannot
+// be read again on a reload.
 func readFile(path string) (data []byte, problem string) {
 	// What is opened is what is looked at: the name may be given to something else in between.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the files

@@ -49,7 +49,7 @@ func (d *decoder) sessions(list *node) []Session {
 				continue // a second error about the names would only confuse
 			}
 			ids[strings.ToLower(id)] = line
-			d.secrets = append(d.secrets, id)
+			d.secrets = append(d.secrets, session.Target.ID)
 		}
 		if first := names[session.Name]; first != 0 && session.Name != "" {
 			d.refuse(line, fmt.Sprintf("the entry in line %d has the same name", first),
@@ -198,11 +198,7 @@ type public struct {
 
 // checkPublic refuses public text that contains a secret, whatever its letter case.
 func (d *decoder) checkPublic() {
-	secrets := make([]rufus.Secret, len(d.secrets))
-	for i, secret := range d.secrets {
-		secrets[i] = rufus.NewSecret(secret)
-	}
-	mask := rufus.NewMask(secrets)
+	mask := rufus.NewMask(d.secrets)
 	for _, p := range d.public {
 		if mask.Contains(p.text) {
 			d.refuse(p.line, p.what+" contains the API key or a configured token or id",

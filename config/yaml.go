@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"rufus_exporter/rufus"
 )
 
 type node = yaml.Node
@@ -38,9 +40,9 @@ type decoder struct {
 	refusals []refusal
 	more     int // refusals beyond maxRefusals
 	apiKey   string
-	values   int      // visited so far
-	secrets  []string // all in the file, and the API key
-	public   []public // must contain none of them
+	values   int            // visited so far
+	secrets  []rufus.Secret // all in the file, and the API key
+	public   []public       // must contain none of them
 
 	labelNames map[string]bool // of all entries
 	races      map[string]race // by name; nil when the file lists none
