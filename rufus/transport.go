@@ -71,16 +71,8 @@ const (
 
 // NewTransport returns a transport without connections. Call Close when it is replaced.
 func NewTransport(o TransportOptions) *Transport {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.TLS != nil {
-		config = o.TLS.Clone()
-	}
-	if config.ClientSessionCache == nil {
-		config.ClientSessionCache = tls.NewLRUClientSessionCache(o.MaxConns) // a round trip less on a bad network
-	}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
+	config := cmp.Or(o.TLS, &tls.Config{MinVersion: tls.VersionTLS12}).Clone()
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(o.MaxConns) // a round trip less on a bad network
 	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 2 * time.Second, Count: 2}
 	dialer := &dialer{
 		lookup:  net.DefaultResolver.LookupNetIP,
@@ -100,7 +92,7 @@ func NewTransport(o TransportOptions) *Transport {
 			MaxIdleConnsPerHost:    o.MaxConns, // the default of 2 would reconnect all the time
 			IdleConnTimeout:        2 * time.Minute,
 			MaxResponseHeaderBytes: 64 << 10,
-			Protocols:              protocols,
+			ForceAttemptHTTP2:      true,
 			HTTP2: &http.HTTP2Config{
 				SendPingTimeout:           o.Timeout / 4,
 				PingTimeout:               o.Timeout / 2,
