@@ -190,14 +190,8 @@ var syntaxLine = regexp.MustCompile(`^yaml: (line \d+: )?`)
 // problem.
 func (d *decoder) syntax(data []byte, problem string) {
 	lines := bytes.SplitAfter(data, []byte("\n"))
-	ends := make([]int, len(lines))
-	end := 0
-	for i, line := range lines {
-		end += len(line)
-		ends[i] = end
-	}
 	i := sort.Search(len(lines)-1, func(i int) bool {
-		_, p := parseYAML(data[:ends[i]])
+		_, p := parseYAML(bytes.Join(lines[:i+1], nil))
 		return p == problem
 	})
 	text := bytes.TrimLeft(lines[i], " ")
