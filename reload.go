@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"rufus_exporter/collector"
 	"rufus_exporter/config"
@@ -28,7 +31,7 @@ type reloader struct {
 	logger  *slog.Logger
 
 	inUse   atomic.Pointer[collector.Sessions]
-	failure atomic.Pointer[error] // of the last reload; nil in it when it succeeded
+	failure atomic.Pointer[error] // of the last reload; it points to nil when that succeeded
 	success prometheus.Gauge
 	at      prometheus.Gauge
 
@@ -41,32 +44,26 @@ type reloader struct {
 type connector func(api config.API, before *collector.Fetcher) (*collector.Fetcher, *rufus.Transport)
 
 func newReloader(source *config.Source, registry *prometheus.Registry, logger *slog.Logger) *reloader {
-	r := &reloader{
+	metrics := promauto.With(registry)
+	return &reloader{
 		source: source,
 		logger: logger,
-		success: prometheus.NewGauge(prometheus.GaugeOpts{
+		success: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "rufus_exporter_config_last_reload_successful",
 			Help: "1 if the last attempt to load the configuration succeeded, 0 if it failed.",
 		}),
-		at: prometheus.NewGauge(prometheus.GaugeOpts{
+		at: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "rufus_exporter_config_last_reload_success_timestamp_seconds",
 			Help: "Time of the last successful load of the configuration, in Unix seconds.",
 		}),
 	}
-	registry.MustRegister(r.success, r.at)
-	return r
 }
 
 // sessions returns the sessions in use.
 func (r *reloader) sessions() *collector.Sessions { return r.inUse.Load() }
 
-// lastError returns why the last reload failed; nil if it succeeded.
-func (r *reloader) lastError() error {
-	if failure := r.failure.Load(); failure != nil {
-		return *failure
-	}
-	return nil
-}
+// lastError returns why the last reload failed; nil if it succeeded. There must have been one.
+func (r *reloader) lastError() error { return *r.failure.Load() }
 
 // reload loads the configuration and puts it to use. If that fails, the one before stays in use.
 func (r *reloader) reload(ctx context.Context) error {
@@ -75,7 +72,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	case err == nil:
 		r.success.Set(1)
 		r.at.SetToCurrentTime()
-		r.failure.Store(nil)
+		r.failure.Store(&err)
 	case ctx.Err() == nil: // rather than shutting down
 		r.success.Set(0)
 		r.failure.Store(&err)
@@ -86,8 +83,8 @@ func (r *reloader) reload(ctx context.Context) error {
 	return err
 }
 
-// use replaces the sessions. Answers and backoff are kept while the API is reached in the same way. Connections are not:
-// they may be to an address that the API has left.
+// use replaces the sessions. Answers and backoff are kept while the API is reached in the same way. Connections are
+// not: they may be to an address that the API has left.
 func (r *reloader) use(cfg *config.Config) error {
 	if cfg.API.Key.Reveal() == "" {
 		return errNoKey
@@ -123,27 +120,21 @@ func compare(before, after *config.Config) (added, removed, changed []string) {
 	if before == nil {
 		return nil, nil, nil
 	}
-	old := make(map[string]config.Session, len(before.Sessions))
+	gone := make(map[string]config.Session, len(before.Sessions))
 	for _, s := range before.Sessions {
-		old[s.Name] = s
+		gone[s.Name] = s
 	}
-	kept := make(map[string]bool, len(after.Sessions))
 	for _, s := range after.Sessions {
-		was, known := old[s.Name]
+		was, known := gone[s.Name]
 		switch {
 		case !known:
 			added = append(added, s.Name)
 		case !reflect.DeepEqual(was, s):
 			changed = append(changed, s.Name)
 		}
-		kept[s.Name] = true
+		delete(gone, s.Name)
 	}
-	for _, s := range before.Sessions {
-		if !kept[s.Name] {
-			removed = append(removed, s.Name)
-		}
-	}
-	return added, removed, changed
+	return added, slices.Sorted(maps.Keys(gone)), changed
 }
 
 // sessionsOf turns the configured sessions into the collector's entries.
