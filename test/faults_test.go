@@ -175,7 +175,6 @@ var streams = []answered{
 	{"RST_STREAM", abort, fails(rufus.Network)},
 	{"RST_STREAM in the body", abortLate, fails(rufus.Network)},
 	{"GOAWAY after the answers", says(200, result("["+documented+"]"), "Connection", "close"), shows()},
-	{"GOAWAY before the answers", goAway(), shows()},
 	{"without end", endless, fails(rufus.InvalidResponse)},
 	{"1 GiB", gibibyte, fails(rufus.InvalidResponse)},
 	{"gzip bomb", bomb, fails(rufus.InvalidResponse)},
@@ -217,13 +216,25 @@ func abortLate(w http.ResponseWriter, _ *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// goAway takes back a whole connection, with all that was asked over it, when it is asked first: RFC 9113, 6.8.
-func goAway() http.HandlerFunc {
-	var gone atomic.Bool
-	return func(w http.ResponseWriter, r *http.Request) {
-		if gone.Swap(true) {
+// The API takes back a whole connection, with all that was asked over it, when it is asked first (RFC 9113, 6.8): all is
+// asked again on another one. None has been answered by then, for half of an answer could not be taken back.
+func TestGoAway(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, []string{"tls_config: {insecure_skip_verify: true}"}, overHTTP2(t))
+	gone := make(chan struct{})
+	first := sync.OnceFunc(func() { close(gone) })
+	s.tell(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-gone:
+			healthy(w, r)
+		case <-r.Context().Done():
+		}
+	}, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-gone:
 			healthy(w, r)
 			return
+		default:
 		}
 		frame := []byte{0, 0, 8, 7, 0, 0, 0, 0, 0} // 8 bytes, GOAWAY, no flags, about the connection
 		frame = binary.BigEndian.AppendUint32(frame, 0)
@@ -232,7 +243,10 @@ func goAway() http.HandlerFunc {
 			_, _ = conn.Write(frame)
 		}
 		<-r.Context().Done()
-	}
+		first()
+	})
+	s.expect("scrape", s.scrape("GOAWAY before the answers"), shows(), shows())
+	s.recovers()
 }
 
 // While the API asks all to wait, nothing is sent, and every session says so. One that alone is asked to waits alone.
