@@ -42,6 +42,7 @@ type handler struct {
 	Options
 	page       *page
 	rejections *rejections
+	compress   func(http.Handler) http.HandlerFunc
 	// Each kind of request has places of its own, so that none waits behind another.
 	scrapes, probes, pages, lists *gate
 }
@@ -52,6 +53,7 @@ func NewHandler(o Options) http.Handler {
 		Options:    o,
 		page:       newPage(),
 		rejections: newRejections(o.Exporter, o.Now, o.Logger),
+		compress:   newCompressor(),
 		scrapes:    newGate(o.MaxRequests, maxWaiting),
 		probes:     newGate(maxWaiting, 0), // each waits in the collector's queue and costs little more than its connection
 		pages:      newGate(o.MaxRequests, maxWaiting),
