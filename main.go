@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -214,6 +215,15 @@ func serve(handler http.Handler, f flags, r *reloader, hangUp <-chan os.Signal, 
 		return nil
 	})
 	return group.Wait()
+}
+
+// tuneGC sets how much garbage may be made before it is collected, in percent of the live heap, unless $GOGC does. A small
+// heap is collected several times in a scrape; with 200 instead of Go's 100 that is rarer, which saves a tenth to a fifth
+// of a scrape's CPU for 5 MiB (see docs/performance.md). From 4,000 sessions, 75 keeps 10,000 of them below 100 MiB.
+func tuneGC(sessions int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(min(max(300_000/max(sessions, 1), 75), 200))
+	}
 }
 
 // check reports whether the configuration is valid.

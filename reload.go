@@ -107,6 +107,7 @@ func (r *reloader) use(cfg *config.Config) error {
 		"sessions", len(cfg.Sessions), "added", added, "removed", removed, "changed", changed)
 	r.inUse.Store(fetcher.Sessions(sessionsOf(cfg)))
 	r.config = cfg
+	tuneGC(len(cfg.Sessions))
 	return nil
 }
 

@@ -254,31 +254,41 @@ func (s *Sessions) Gatherer(ctx context.Context) prometheus.Gatherer {
 // family returns m of each entry that has a value. labels are those of the entries, which its series share: copied and
 // sorted for each of them they would be most of the work.
 func (m *metric) family(statuses []Status, labels [][]*dto.LabelPair) *dto.MetricFamily {
-	// A few large pieces of memory in place of three small ones for each series.
-	metrics := make([]dto.Metric, len(statuses))
-	gauges := make([]dto.Gauge, len(statuses))
-	values := make([]float64, len(statuses))
+	type series struct {
+		metric dto.Metric
+		gauge  dto.Gauge
+		value  float64
+	}
+	var all []series // one piece of memory in place of three for each of them
 	family := &dto.MetricFamily{Name: &m.name, Help: &m.help, Type: dto.MetricType_GAUGE.Enum()}
 	for i := range statuses {
 		value, ok := m.value(&statuses[i])
 		if !ok {
 			continue
 		}
-		values[i], gauges[i].Value = value, &values[i]
-		metrics[i].Label, metrics[i].Gauge = labels[i], &gauges[i]
-		if m.labels != nil {
-			metrics[i].Label = withLabels(labels[i], m.labels, m.labelValues(&statuses[i]))
+		if all == nil {
+			all = make([]series, 0, len(statuses)-i)
+			family.Metric = make([]*dto.Metric, 0, len(statuses)-i)
 		}
-		family.Metric = append(family.Metric, &metrics[i])
+		all = append(all, series{value: value})
+		s := &all[len(all)-1]
+		s.gauge.Value = &s.value
+		s.metric.Gauge, s.metric.Label = &s.gauge, labels[i]
+		if m.labels != nil {
+			s.metric.Label = withLabels(labels[i], m.labels, m.labelValues(&statuses[i]))
+		}
+		family.Metric = append(family.Metric, &s.metric)
 	}
 	return family
 }
 
 // withLabels returns common and the named values in one, sorted by name.
 func withLabels(common []*dto.LabelPair, names, values []string) []*dto.LabelPair {
-	pairs := slices.Clone(common)
-	for i := range names {
-		pairs = append(pairs, &dto.LabelPair{Name: &names[i], Value: &values[i]})
+	pairs := slices.Grow(slices.Clip(common), len(names))
+	further := make([]dto.LabelPair, len(names))
+	for i := range further {
+		further[i].Name, further[i].Value = &names[i], &values[i]
+		pairs = append(pairs, &further[i])
 	}
 	slices.SortFunc(pairs, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return pairs

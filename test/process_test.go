@@ -52,7 +52,7 @@ var program = sync.OnceValues(func() (string, error) {
 })
 
 // command returns the program with args, to be run in dir and without an API key in its environment.
-func command(t *testing.T, dir string, args ...string) *exec.Cmd {
+func command(t testing.TB, dir string, args ...string) *exec.Cmd {
 	t.Helper()
 	binary, err := program()
 	if err != nil {
@@ -67,7 +67,7 @@ func command(t *testing.T, dir string, args ...string) *exec.Cmd {
 
 // exporter is a running process of the program.
 type exporter struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	output *lab.Log
 	exited chan struct{} // closed when the process has ended
@@ -78,7 +78,7 @@ type exporter struct {
 
 // start writes sessions.yml, starts the program in the directory of that file, and waits until it listens. It is stopped
 // with the test, and must then end well, unless the test has ended it before.
-func start(t *testing.T, sessions string, args ...string) *exporter {
+func start(t testing.TB, sessions string, args ...string) *exporter {
 	t.Helper()
 	dir := t.TempDir()
 	e := &exporter{t: t, file: filepath.Join(dir, "sessions.yml")}
@@ -137,7 +137,7 @@ func (e *exporter) write(sessions string) {
 	writeFile(e.t, e.file, sessions)
 }
 
-func writeFile(t *testing.T, file, content string) {
+func writeFile(t testing.TB, file, content string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"reflect"
 	"strings"
 	"sync"
@@ -26,10 +25,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if latency, err := time.ParseDuration(os.Getenv(benchmarkAPI)); err == nil {
-		_ = serveBenchmarkAPI(latency) // ends with its standard input
-		return
-	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/klauspost/compress/gzhttp"
+	"github.com/klauspost/compress/gzip"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
@@ -77,14 +79,25 @@ func (h *handler) discovery(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
+// newCompressor returns what compresses with gzip for clients that accept it, in place of promhttp. The standard
+// library's gzip, which promhttp uses, takes twice as much CPU: 6 to 18 % of a scrape. See docs/performance.md.
+func newCompressor() func(http.Handler) http.HandlerFunc {
+	wrap, err := gzhttp.NewWrapper(gzhttp.CompressionLevel(gzip.BestSpeed), gzhttp.EnableZstd(false))
+	if err != nil {
+		panic(err) // these options are wrong
+	}
+	return wrap
+}
+
 // expose writes what the gatherers give, in the format and compression that the client asks for.
 func (h *handler) expose(w http.ResponseWriter, r *http.Request, gatherers ...prometheus.Gatherer) {
-	promhttp.HandlerFor(h.union(gatherers, func() { limitWrite(w) }), promhttp.HandlerOpts{
-		EnableOpenMetrics: true,
-		ErrorHandling:     promhttp.ContinueOnError,
-		ErrorLog:          slog.NewLogLogger(h.Logger.Handler(), slog.LevelDebug),
-		Registry:          h.Exporter,
-	}).ServeHTTP(w, r)
+	h.compress(promhttp.HandlerFor(h.union(gatherers, func() { limitWrite(w) }), promhttp.HandlerOpts{
+		DisableCompression: true,
+		EnableOpenMetrics:  true,
+		ErrorHandling:      promhttp.ContinueOnError,
+		ErrorLog:           slog.NewLogLogger(h.Logger.Handler(), slog.LevelDebug),
+		Registry:           h.Exporter,
+	})).ServeHTTP(w, r)
 }
 
 // union gathers from all, whose families differ by name; prometheus.Gatherers would check all over again that they

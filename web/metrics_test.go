@@ -162,13 +162,16 @@ func TestNegotiation(t *testing.T) {
 			"application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3",
 			"application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8"},
 	} {
-		for _, encoding := range []string{"", "gzip"} {
-			for path, sessions := range map[string]int{"/metrics": 3, "/probe?target=start": 1} {
-				response, body := get(t, base, path, "Accept", test.accept, "Accept-Encoding", encoding)
+		for accept, encoding := range map[string]string{
+			"": "", "identity": "", "zstd": "", "gzip;q=0": "", "br, gzip;q=0, zstd": "",
+			"gzip": "gzip", "GZIP": "gzip", "zstd, gzip;q=0.5": "gzip", "gzip, deflate, br, zstd": "gzip",
+		} {
+			for path, sessions := range map[string]int{"/metrics": 3, "/probe?target=start": 1, "/metrics?collect[]=exporter": 0} {
+				response, body := get(t, base, path, "Accept", test.accept, "Accept-Encoding", accept)
 				equal(t, "status", response.StatusCode, http.StatusOK)
 				equal(t, "content type", response.Header.Get("Content-Type"), test.contentType)
 				equal(t, "content encoding", response.Header.Get("Content-Encoding"), encoding)
-				equal(t, "vary", response.Header.Values("Vary"), []string{"Accept", "Accept-Encoding"})
+				equal(t, "vary", response.Header.Values("Vary"), []string{"Accept-Encoding", "Accept"})
 				families := parse(t, body, encoding, expfmt.ResponseFormat(response.Header))
 				equal(t, "sessions", len(families["rufus_session_passings"].GetMetric()), sessions)
 				histogram, ok := families["rufus_api_request_duration_seconds"]

@@ -43,6 +43,7 @@ type Options struct {
 type handler struct {
 	Options
 	page          *page
+	compress      func(http.Handler) http.HandlerFunc
 	rejections    prometheus.Counter
 	lastRejection atomic.Int64 // in Unix nanoseconds
 	// Each kind of request has places of its own, so that none waits behind another.
@@ -52,8 +53,9 @@ type handler struct {
 // NewHandler returns the handler of all paths. TelemetryPath must not be one of the others: see Reserved.
 func NewHandler(o Options) http.Handler {
 	h := &handler{
-		Options: o,
-		page:    newPage(),
+		Options:  o,
+		page:     newPage(),
+		compress: newCompressor(),
 		rejections: promauto.With(o.Exporter).NewCounter(prometheus.CounterOpts{
 			Name: "rufus_exporter_rejected_requests_total",
 			Help: "Number of HTTP requests answered with 503 because too many others were in progress.",
