@@ -163,6 +163,9 @@ func (v verdict) well() bool {
 func table(verdicts []verdict) string {
 	lines := [][]string{{"SCENARIO", "MUST FIRE", "FIRED AFTER", "RANG AFTER", "FALSE ALARMS", "FAULT"}}
 	for _, v := range verdicts {
+		if v.scenario == "" {
+			continue // not played
+		}
 		outcomes := v.outcomes
 		if len(outcomes) == 0 {
 			outcomes = []outcome{{alarm: "nothing", fired: "-", rang: "-"}}

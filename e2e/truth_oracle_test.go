@@ -505,7 +505,7 @@ func (b *broken) stopped(from, until time.Duration) bool {
 		if m.at > from && m.at <= until+second && m.at-before > minute {
 			return true
 		}
-		if m.at >= from {
+		if m.at >= from && m.at <= until {
 			before = m.at
 		}
 	}
@@ -561,7 +561,7 @@ func (b *broken) notifications() {
 			if r.receiver != "phone" || e == nil {
 				continue
 			}
-			if end := min(e.resolved, b.saw.end()); end-r.at > 3*minute && !b.told("chat", print, e.fired, r.at+3*minute) {
+			if end := min(e.resolved, b.saw.end()); !e.inhibited && end-r.at > 3*minute && !b.told("chat", print, e.fired, r.at+3*minute) {
 				b.note("chat "+e.identity(), "the chat does not tell of %s", e)
 			}
 		}
