@@ -217,9 +217,10 @@ func serve(handler http.Handler, f flags, r *reloader, hangUp <-chan os.Signal, 
 	return group.Wait()
 }
 
-// tuneGC sets how much garbage may be made before it is collected, in percent of the live heap, unless $GOGC does. A small
-// heap is collected several times in a scrape; with 200 instead of Go's 100 that is rarer, which saves a tenth to a fifth
-// of a scrape's CPU for 5 MiB (see docs/performance.md). From 4,000 sessions, 75 keeps 10,000 of them below 100 MiB.
+// tuneGC sets how much garbage may be made before it is collected, in percent of the live heap, unless $GOGC does. A
+// small heap is collected several times in a scrape. With 200 instead of Go's 100 that is rarer, which saves a tenth to
+// a fifth of a scrape's CPU for 5 MiB (see docs/performance.md). From 4,000 sessions, 75 keeps 10,000 of them below
+// 100 MiB.
 func tuneGC(sessions int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(min(max(300_000/max(sessions, 1), 75), 200))
