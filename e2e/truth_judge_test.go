@@ -59,7 +59,7 @@ func (s scenario) judge(saw *seen) verdict {
 			r.fault = fmt.Sprintf("DOES NOT SAY %q: %s", a.says, text)
 		case a.unheard && heard:
 			r.fault = "RANG, though another alarm says it all"
-		case !a.unheard && e.inhibited && !heard && (a.severity != "critical" || a.late):
+		case !a.unheard && e.inhibited && !heard:
 			r.fault = "INHIBITED"
 		case !a.unheard && !a.late && a.severity == "critical" && (!heard || rang-e.fired > soon):
 			r.fault = "DID NOT RING SOON"
