@@ -23,6 +23,7 @@ type node = yaml.Node
 const (
 	maxValues   = 1 << 18
 	maxMistakes = 1000
+	maxWarnings = 100 // in the log at every load
 )
 
 // decoder walks the YAML nodes rather than decoding into structs: nodes know their line and their literal text, so
@@ -30,8 +31,10 @@ const (
 type decoder struct {
 	dir      string // relative paths start here
 	files    []string
+	raw      [][]byte // the lines of the file
 	mistakes []mistake
 	more     int // mistakes beyond maxMistakes
+	warnings []mistake
 	apiKey   string
 	values   int      // visited so far
 	secrets  []string // all in the file, and the API key
@@ -56,17 +59,37 @@ func (d *decoder) refuse(line int, what, remedy string) {
 	d.mistakes = append(d.mistakes, mistake{line, what + "; " + remedy})
 }
 
-// report returns the mistakes by line, nil when there are none.
-func (d *decoder) report(path string) []string {
-	slices.SortStableFunc(d.mistakes, func(a, b mistake) int { return a.line - b.line })
-	var report []string
-	for _, m := range d.mistakes {
+// warn notes what is valid but probably not meant.
+func (d *decoder) warn(line int, what, remedy string) {
+	d.warnings = append(d.warnings, mistake{line, what + "; " + remedy})
+}
+
+// warned returns the warnings by line, nil when there are none.
+func (d *decoder) warned(path string) []string {
+	shown := d.warnings[:min(len(d.warnings), maxWarnings)]
+	report := inOrder(shown, path)
+	if more := len(d.warnings) - len(shown); more > 0 {
+		report = append(report, fmt.Sprintf("%s: %d more warnings", path, more))
+	}
+	return report
+}
+
+// inOrder sorts by line and adds where each is.
+func inOrder(list []mistake, path string) (report []string) {
+	slices.SortStableFunc(list, func(a, b mistake) int { return a.line - b.line })
+	for _, m := range list {
 		if m.line == 0 {
 			report = append(report, m.text)
 		} else {
 			report = append(report, fmt.Sprintf("%s:%d: %s", path, m.line, m.text))
 		}
 	}
+	return report
+}
+
+// report returns the mistakes by line, nil when there are none.
+func (d *decoder) report(path string) []string {
+	report := inOrder(d.mistakes, path)
 	if d.more > 0 {
 		report = append(report, fmt.Sprintf("%s: %d more mistakes; mend these first", path, d.more))
 	}
@@ -89,6 +112,7 @@ func (d *decoder) document(data []byte) *node {
 		d.refuse(line, "there is a byte that is no text", "save the file as UTF-8, without control characters")
 		return nil
 	}
+	d.raw = bytes.Split(data, []byte("\n"))
 	documents, problem := parseYAML(data)
 	switch {
 	case problem != "":
@@ -164,6 +188,9 @@ func (d *decoder) syntax(data []byte, problem string) {
 	case strings.HasPrefix(problem, "unknown anchor"):
 		problem = "an alias (*name) has no anchor (&name) before it" // the package's own text quotes the file
 	}
+	if d.slipInSyntax(i) {
+		return
+	}
 	d.refuse(i+1, "YAML: "+problem, "indent with spaces, and put quotes around values with special characters")
 }
 
@@ -188,8 +215,35 @@ type field struct {
 	// Scalars go to text, which returns what is wrong with them, "" when nothing is; wanted completes "give ...".
 	text   func(value string) (problem string)
 	wanted string
+	// ${...} in the text stands for a group.
+	template bool
 	// Without text, every value goes to any.
 	any func(n *node)
+}
+
+// scalar gives a value to its field, and reports whether nothing is wrong with it.
+func (d *decoder) scalar(line int, value *node, name string, f field) bool {
+	problem, remedy := "", "give "+f.wanted
+	if isVariable(value.Value) && value.Kind == yaml.ScalarNode && !f.template {
+		problem, remedy = "holds a variable, which nothing replaces", wantedNoVariable
+		if name == "key" || name == "key_file" {
+			remedy = wantedKey
+		}
+	} else {
+		problem = read(value, f.text)
+	}
+	switch {
+	case d.slip(value, problem != ""):
+		return false
+	case problem != "":
+		d.refuse(line, name+" "+problem, remedy)
+		return false
+	}
+	if quotedAtOneEnd(value) {
+		d.warn(line, name+" has a quote at one end only, or one that is not \" or '",
+			"put the same \" or ' at both ends, or none")
+	}
+	return true
 }
 
 // mapping gives each value of n to its field and returns the lines of the keys that were there. Keys of which there
@@ -210,8 +264,8 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 		lines[f.name] = key.Line
 		if f.text == nil {
 			f.any(value)
-		} else if problem := read(value, f.text); problem != "" {
-			d.refuse(lineOf(key, value), f.name+" "+problem, "give "+f.wanted)
+		} else {
+			d.scalar(lineOf(key, value), value, f.name, f)
 		}
 	})
 	return lines
@@ -231,6 +285,7 @@ func (d *decoder) pairs(n *node, each func(key, value *node)) {
 			d.refuse(key.Line, "a key is a list or a mapping", "write \"key: value\"")
 		case key.Tag == "!!merge":
 			d.refuse(key.Line, "merge keys (<<) are not supported", "repeat the keys; aliases of single values work")
+		case isNull(value) && d.slipInKey(key):
 		case line != 0:
 			d.refuse(key.Line, fmt.Sprintf("%s again, after line %d", quote("key", key.Value), line), "keep one of them")
 		default:
