@@ -236,7 +236,7 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"nosuchkey: x", "api: {nosuchkey: x}", "sessions: [{nosuchkey: x}]",
-		"races: [{nosuchkey: x}]", "sessions: [{expected: {nosuchkey: x}}]"} {
+		"races: [{nosuchkey: x}]", "devices: [{nosuchkey: x}]", "sessions: [{expected: {nosuchkey: x}}]"} {
 		_, err := Parse([]byte(bad), "f.yml")
 		known := regexp.MustCompile(`known here: (.*)`).FindStringSubmatch(err.Error())
 		if known == nil {
@@ -252,7 +252,7 @@ func TestExample(t *testing.T) {
 	// What it shows as a default, commented out, is the default.
 	comment := regexp.MustCompile(`(?m)^  # ([a-z_]+: )`)
 	api, sessions, _ := strings.Cut(string(text), "\nsessions:")
-	if shown := len(comment.FindAllString(api, -1)); shown != 8 {
+	if shown := len(comment.FindAllString(api, -1)); shown != 9 {
 		t.Fatalf("%d settings are commented out", shown)
 	}
 	defaults := comment.ReplaceAllString(api, "  $1") + "\nsessions:" + sessions

@@ -91,7 +91,7 @@ func (d *decoder) rule(item *node) (rule discovery.Rule, ok bool) {
 		switch {
 		case isNull(item):
 			d.refuse(item.Line, "the rule is empty", wantedRule+", or as {} for every device")
-		case d.slipInItem(item):
+		case d.slipInText(item):
 		case documentedID.MatchString(item.Value):
 			d.refuse(item.Line, "the rule is a device id or a token",
 				"move it below \"sessions:\" and write it as \"device: ...\" or \"token: ...\"")

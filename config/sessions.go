@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"gopkg.in/yaml.v3"
+
 	"rufus_exporter/rufus"
 )
 
@@ -114,7 +116,7 @@ func (d *decoder) session(item *node) (Session, int) {
 			session.Expected = d.expected(expected, lines["expected"], label)
 		}
 	default:
-		if !d.slipInItem(item) {
+		if !d.slipInText(item) {
 			d.scalar(item.Line, item, "token", entry[0])
 		}
 	}
@@ -161,6 +163,9 @@ func (d *decoder) labels(n *node) (labels map[string]string, lines map[string]in
 		return nil, nil
 	}
 	if !isMapping(n) {
+		if n.Kind == yaml.ScalarNode && n.Style == 0 && d.refuseSlip(keySlip, n) {
+			return nil, nil
+		}
 		d.refuse(n.Line, "labels is not a mapping", "write it as {race: city-run}")
 		return nil, nil
 	}

@@ -55,28 +55,27 @@ func describeSlip(setting, instead string) (what, remedy string) {
 	return "there is no colon after " + name, remedy
 }
 
-// slipInItem refuses an entry of a list that became text because its only setting lacks the ": ".
-func (d *decoder) slipInItem(item *node) bool {
-	if item.Kind != yaml.ScalarNode || item.Style != 0 {
-		return false
+// slipInText refuses a text in the place of a mapping, if it is one because its only setting lacks the ": ".
+func (d *decoder) slipInText(n *node) bool {
+	return n.Kind == yaml.ScalarNode && n.Style == 0 && d.refuseSlip(settingSlip, n)
+}
+
+// slipInKey refuses a key that holds its value, such as {from:14m}.
+func (d *decoder) slipInKey(key *node, alone bool) bool {
+	pattern := settingSlip
+	if alone { // nothing else can be meant, whatever the key
+		pattern = keySlip
 	}
-	match := settingSlip.FindStringSubmatch(item.Value)
+	return key.Kind == yaml.ScalarNode && key.Style == 0 && d.refuseSlip(pattern, key)
+}
+
+func (d *decoder) refuseSlip(pattern *regexp.Regexp, n *node) bool {
+	match := pattern.FindStringSubmatch(n.Value)
 	if match == nil {
 		return false
 	}
 	what, remedy := describeSlip(match[1], match[2])
-	d.refuse(item.Line, what, remedy)
-	return true
-}
-
-// slipInKey refuses a key without a value that holds its value, such as {from:14m}.
-func (d *decoder) slipInKey(key *node) bool {
-	match := keySlip.FindStringSubmatch(key.Value)
-	if match == nil || key.Style != 0 {
-		return false
-	}
-	what, remedy := describeSlip(match[1], match[2])
-	d.refuse(key.Line, what, remedy)
+	d.refuse(n.Line, what, remedy)
 	return true
 }
 

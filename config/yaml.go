@@ -191,7 +191,24 @@ func (d *decoder) syntax(data []byte, problem string) {
 	if d.slipInSyntax(i) {
 		return
 	}
-	d.refuse(i+1, "YAML: "+problem, "indent with spaces, and put quotes around values with special characters")
+	remedy := "indent with spaces, and put quotes around values with special characters"
+	for part, better := range syntaxRemedies {
+		if strings.Contains(problem, part) {
+			remedy = better
+		}
+	}
+	d.refuse(i+1, "YAML: "+problem, remedy)
+}
+
+// syntaxRemedies are for parts of what the YAML package reports.
+var syntaxRemedies = map[string]string{
+	"expected '-' indicator": "begin each entry with \"- \", and indent the settings of an entry alike",
+	"expected key":           "indent the settings of an entry alike, each as \"name: value\"",
+	"expected ',' or": "close every [ and {, put commas between what is in them, and put quotes around values with " +
+		"special characters",
+	"mapping values are not allowed": "put quotes around a value with \": \" in it, and indent the settings of an entry alike",
+	"cannot start any token":         "put quotes around a value that begins with @, %, ` or a tab",
+	"unknown escape character":       "put single quotes around a value with backslashes",
 }
 
 // follow returns the value an alias stands for, at the alias's line: usually it is the use that is wrong. What is
@@ -285,7 +302,7 @@ func (d *decoder) pairs(n *node, each func(key, value *node)) {
 			d.refuse(key.Line, "a key is a list or a mapping", "write \"key: value\"")
 		case key.Tag == "!!merge":
 			d.refuse(key.Line, "merge keys (<<) are not supported", "repeat the keys; aliases of single values work")
-		case isNull(value) && d.slipInKey(key):
+		case d.slipInKey(key, isNull(value)):
 		case line != 0:
 			d.refuse(key.Line, fmt.Sprintf("%s again, after line %d", quote("key", key.Value), line), "keep one of them")
 		default:

@@ -127,7 +127,14 @@ func compare(a, b Followed) int {
 	return cmp.Or(a.Rule-b.Rule, compareDevices(a.Device, b.Device))
 }
 
+// compareDevices puts devices without an alias last: they matter least when not all can be followed.
 func compareDevices(a, b Device) int {
+	switch {
+	case a.Alias == "" && b.Alias != "":
+		return 1
+	case a.Alias != "" && b.Alias == "":
+		return -1
+	}
 	return cmp.Or(
 		cmp.Compare(strings.ToLower(a.Alias), strings.ToLower(b.Alias)),
 		cmp.Compare(a.Alias, b.Alias),
@@ -221,7 +228,7 @@ func (p *Plan) race(name string) string {
 // wanted returns the name for a device: what its rule says, else its alias, else its serial number, else the beginning
 // of its id as for an entry under sessions.
 func (f *follower) wanted(d Device, name string) string {
-	return cmp.Or(f.safe.text(name), d.Alias, d.SerialNumber, f.safe.id(d.ID), "device")
+	return cmp.Or(f.safe.text(name), d.Alias, d.SerialNumber, f.safe.id(d.ID), nameless)
 }
 
 // name makes the names of entries unique, in their order. All that want the same name, or one that is taken, get their
@@ -259,6 +266,9 @@ func (f *follower) unique(base string, d Device) string {
 	for n := 2; ; n++ {
 		if name, free := f.try(base, strconv.Itoa(n)); free {
 			return name
+		}
+		if n > len(f.taken)+1 { // a secret ends like base and a dash
+			base = nameless
 		}
 	}
 }

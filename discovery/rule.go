@@ -130,8 +130,8 @@ func expressionError(err error) *ExpressionError {
 	case syntax.ErrInvalidPerlOp:
 		failed.Problem = "uses syntax that RE2 does not have, such as lookahead"
 	case syntax.ErrInvalidNamedCapture:
-		failed.Problem = "has a group whose name is not valid or is used twice"
-		failed.Remedy = "write (?P<name>...), with letters, digits and _ in the name, each name once"
+		failed.Problem = "has a group whose name is not valid"
+		failed.Remedy = "write (?P<name>...), with letters, digits and _ in the name"
 	case syntax.ErrInvalidEscape:
 		failed.Problem = "has a backslash before a character that needs none"
 		failed.Remedy = "remove the backslash"

@@ -3,7 +3,6 @@ package discovery
 import (
 	"errors"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,8 +15,8 @@ type Template struct {
 // part is a text, or a group if it has no text.
 type part struct {
 	text   string
-	serial bool // a group of the serial number's expression, rather than of the alias's
-	group  int
+	serial bool  // groups of the serial number's expression, rather than of the alias's
+	groups []int // of one name; in a match, those of other branches are empty
 }
 
 // matches are the groups of the alias and of the serial number.
@@ -95,7 +94,7 @@ func (t *Template) addText(text string) {
 
 func findGroup(name string, alias, serial *Expression) (part, error) {
 	if number, err := strconv.Atoi(name); err == nil {
-		numbered := part{serial: alias == nil && serial != nil, group: number}
+		numbered := part{serial: alias == nil && serial != nil, groups: []int{number}}
 		e := alias
 		if numbered.serial {
 			e = serial
@@ -105,24 +104,29 @@ func findGroup(name string, alias, serial *Expression) (part, error) {
 		}
 		return numbered, nil
 	}
-	ofAlias, ofSerial := alias.group(name), serial.group(name)
+	ofAlias, ofSerial := alias.named(name), serial.named(name)
 	switch {
-	case ofAlias > 0 && ofSerial > 0:
+	case ofAlias != nil && ofSerial != nil:
 		return part{}, &GroupError{Group: name, Ambiguous: true}
-	case ofAlias > 0:
-		return part{group: ofAlias}, nil
-	case ofSerial > 0:
-		return part{serial: true, group: ofSerial}, nil
+	case ofAlias != nil:
+		return part{groups: ofAlias}, nil
+	case ofSerial != nil:
+		return part{serial: true, groups: ofSerial}, nil
 	}
 	return part{}, &GroupError{Group: name}
 }
 
-// group returns the number of a named group, at most 0 when there is none.
-func (e *Expression) group(name string) int {
+// named returns the numbers of the groups with that name.
+func (e *Expression) named(name string) (groups []int) {
 	if e == nil {
-		return 0
+		return nil
 	}
-	return slices.Index(e.re.SubexpNames(), name)
+	for i, n := range e.re.SubexpNames() {
+		if n == name {
+			groups = append(groups, i)
+		}
+	}
+	return groups
 }
 
 // IsZero reports whether the template was not set.
@@ -140,13 +144,16 @@ func (t Template) Constant() (text string, ok bool) {
 func (t Template) expand(m matches) string {
 	var b strings.Builder
 	for _, p := range t.parts {
-		switch {
-		case p.text != "":
-			b.WriteString(p.text)
-		case p.serial:
-			b.WriteString(m.serial[p.group])
-		default:
-			b.WriteString(m.alias[p.group])
+		b.WriteString(p.text)
+		values := m.alias
+		if p.serial {
+			values = m.serial
+		}
+		for _, group := range p.groups {
+			if values[group] != "" {
+				b.WriteString(values[group])
+				break
+			}
 		}
 	}
 	return b.String()

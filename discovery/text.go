@@ -18,6 +18,8 @@ const (
 	minSecret = 8
 	hidden    = "<secret>"
 	shownOfID = 8 // characters
+	// nameless is for devices that nothing else can be shown of. It is shorter than a secret, with a dash as well.
+	nameless = "device"
 )
 
 // documented has the form of all tokens and ids in the API's documentation. Whoever writes an alias may know those of
