@@ -132,7 +132,7 @@ func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 	case strings.HasPrefix(key, "\ufeff"):
 		d.refuse(line, where+" begins with a byte order mark", "save the file as UTF-8 without one")
 	case isVariable(key):
-		d.refuse(line, where+" holds a variable, which nothing replaces", wantedKey)
+		d.refuse(line, where+" "+holdsVariable, wantedKey)
 	case keyAssignment.MatchString(key):
 		d.refuse(line, where+" has a name before the key", alone+", without NAME=")
 	case keyScheme.MatchString(key):

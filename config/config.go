@@ -39,7 +39,8 @@ type Config struct {
 	Discovery *discovery.Plan
 	// Warnings are about what is valid but probably not meant. They are sorted by line, each as in Error.
 	Warnings []string
-	// Files are the paths the configuration was read from: sessions.yml, then the key file and the TLS files. When the content of one changes, loading again may give another configuration.
+	// Files are the paths the configuration was read from: sessions.yml, then the key file and the TLS files. When the
+	// content of one changes, loading again may give another configuration.
 	Files []string
 }
 

@@ -161,6 +161,9 @@ func checkConfig(t *testing.T, cfg *Config) {
 	if len(cfg.Sessions) == 0 && cfg.Discovery == nil || len(cfg.Files) == 0 {
 		t.Errorf("%d sessions, %d files", len(cfg.Sessions), len(cfg.Files))
 	}
+	if cfg.Discovery != nil {
+		checkPlan(t, cfg)
+	}
 	ids, names := map[string]bool{}, map[string]bool{}
 	for _, s := range cfg.Sessions {
 		id := s.Target.ID.Reveal()

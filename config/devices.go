@@ -166,7 +166,8 @@ func (d *decoder) expression(dst **discovery.Expression, name string, n *node, l
 // template sets dst to a template with groups of the rule's expressions, if there is one.
 func (d *decoder) template(rule *discovery.Rule, dst *discovery.Template, name string, n *node, lines map[string]int) {
 	var value string
-	if n == nil || !d.scalar(lines[name], n, name, field{wanted: wantedTemplate, text: text(&value, maxName), template: true}) {
+	f := field{wanted: wantedTemplate, text: text(&value, maxName), template: true}
+	if n == nil || !d.scalar(lines[name], n, name, f) {
 		return
 	}
 	d.public = append(d.public, public{lines[name], "the " + name, value})
@@ -181,7 +182,8 @@ func (d *decoder) template(rule *discovery.Rule, dst *discovery.Template, name s
 		d.refuse(lines[name], fmt.Sprintf("%s has %s, which alias and serial_number do not have",
 			name, quote("group", unknown.Group)), "add (?P<name>...) to the alias, or write ${name} where text follows a group")
 	case errors.Is(err, discovery.ErrDollar):
-		d.refuse(lines[name], name+" has a dollar sign without a group", "write $group, ${group} or $1, or $$ for a dollar sign")
+		d.refuse(lines[name], name+" has a dollar sign without a group",
+			"write $group, ${group} or $1, or $$ for a dollar sign")
 	default:
 		d.refuse(lines[name], name+" has neither a group nor text", "give "+wantedTemplate)
 	}

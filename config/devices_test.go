@@ -37,6 +37,30 @@ func followed(cfg *Config) string {
 	return b.String()
 }
 
+// checkPlan checks what following devices relies on.
+func checkPlan(t *testing.T, cfg *Config) {
+	t.Helper()
+	plan := cfg.Discovery
+	if plan.MaxDevices != cfg.API.MaxDevices || plan.MaxDevices < 1 || plan.MaxDevices > 10_000 || len(plan.Rules) == 0 ||
+		len(plan.Sessions) != len(cfg.Sessions) {
+		t.Errorf("%d rules, at most %d devices, %d sessions", len(plan.Rules), plan.MaxDevices, len(plan.Sessions))
+	}
+	if key := cfg.API.Key; key != (rufus.Secret{}) && !slices.Contains(plan.Secrets, key) {
+		t.Error("the key is not among the secrets")
+	}
+	for _, f := range plan.Follow(account, nil).Followed {
+		r := plan.Rules[f.Rule]
+		if r.Ignore || r.Expected != nil && r.ExpectedByRace != nil || f.Entry.SilentAfter < 0 {
+			t.Errorf("followed by %+v", r)
+		}
+		for i, w := range f.Entry.Expected {
+			if !w.From.Before(w.Until) || i > 0 && !f.Entry.Expected[i-1].Until.Before(w.From) {
+				t.Errorf("windows %v", f.Entry.Expected)
+			}
+		}
+	}
+}
+
 func TestDevices(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	t.Setenv(KeyFileVariable, "")
@@ -166,7 +190,7 @@ func TestKeyFromTheFileOfAVariable(t *testing.T) {
 		t.Setenv(KeyVariable, c.key)
 		t.Setenv(KeyFileVariable, c.file)
 		cfg, err := Parse([]byte("api: {"+c.api+"}\nsessions: ["+token+"]"), filepath.Join(dir, "f.yml"))
-		got := ""
+		var got string
 		if err != nil {
 			got = strings.ReplaceAll(err.Error(), dir+"/", "")
 			checkMessages(t, err, filepath.Join(dir, "f.yml"))

@@ -152,8 +152,8 @@ var documentedID = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
 // suspectID warns of a token or id that was probably not copied in full.
 func (d *decoder) suspectID(target rufus.Target, line int) {
 	if id := target.ID.Reveal(); !documentedID.MatchString(id) {
-		d.warn(line, fmt.Sprintf("%s has %d characters, and is not 64 hexadecimal digits like those in the API's documentation",
-			target.Follows, len(id)), "compare it with the one in your RUFUS account")
+		d.warn(line, fmt.Sprintf("%s has %d characters, and is not 64 hexadecimal digits like those in the API's "+
+			"documentation", target.Follows, len(id)), "compare it with the one in your RUFUS account")
 	}
 }
 

@@ -14,14 +14,17 @@ import (
 // happened.
 
 // settings are all keys that the file may have.
-const settings = `api|sessions|races|devices|url|key|key_file|key_header|timeout|max_concurrent_requests|min_interval|` +
-	`device_metrics|max_devices|tls_config|proxy_url|no_proxy|proxy_from_environment|ca|ca_file|cert|cert_file|` +
-	`server_name|insecure_skip_verify|min_version|max_version|token|device|name|race|labels|expected|silent_after|` +
-	`from|until|start|alias|serial_number|ignore`
+const settings = `api|sessions|races|devices|` +
+	`url|key|key_file|key_header|timeout|max_concurrent_requests|min_interval|device_metrics|max_devices|tls_config|` +
+	`proxy_url|no_proxy|proxy_from_environment|` +
+	`ca|ca_file|cert|cert_file|server_name|insecure_skip_verify|min_version|max_version|` +
+	`token|device|name|race|labels|expected|silent_after|from|until|start|alias|serial_number|ignore`
 
 var (
 	// settingSlip is a setting without its ": ". The groups are the setting and what is there instead.
 	settingSlip = regexp.MustCompile(`^(?:- +)?(` + settings + `)(:[^\s]|\s*=|\s+[^\s:=#])`)
+	// keptSlip is the same for a setting whose value has a ": " in it, so that both became a key.
+	keptSlip = regexp.MustCompile(`^(` + settings + `)(:[^\s]|\s*=|\s+[{\[])`)
 	// keySlip is the same for a key of any name, in a place where the whole text became the key.
 	keySlip = regexp.MustCompile(`^(\w+)(:[^\s]|\s*=|\s+[^\s:=])`)
 	// swallowed is a setting within a text.
@@ -30,7 +33,8 @@ var (
 )
 
 const (
-	wantedKey = "set $" + KeyVariable + " or $" + KeyFileVariable + " in the environment and remove the setting, " +
+	holdsVariable = "holds a variable, which nothing replaces"
+	wantedKey     = "set $" + KeyVariable + " or $" + KeyFileVariable + " in the environment and remove the setting, " +
 		"or give key_file the path of a file that holds the key"
 	wantedNoVariable = "write the value itself; only the API key can come from the environment, by $" + KeyVariable +
 		" or $" + KeyFileVariable
@@ -40,19 +44,16 @@ const (
 // isVariable reports whether text was meant to be replaced by something else, as a shell or a template would.
 func isVariable(text string) bool { return variable.MatchString(text) }
 
-// describeSlip says what is wrong with a setting without its ": ".
-func describeSlip(setting, instead string) (what, remedy string) {
-	name := quote("key", setting)
-	switch remedy = "write it as \"name: value\", with a colon and a space"; instead[0] {
-	case ':':
-		return "there is no space after the colon of " + name, remedy
-	case '=':
-		return "there is = instead of a colon after " + name, remedy
+// refuseSetting refuses a setting without its ": ".
+func (d *decoder) refuseSetting(line int, setting, instead string) {
+	what := "there is no colon after "
+	switch {
+	case instead[0] == ':':
+		what = "there is no space after the colon of "
+	case strings.Contains(instead, "="):
+		what = "there is = instead of a colon after "
 	}
-	if strings.Contains(instead, "=") {
-		return "there is = instead of a colon after " + name, remedy
-	}
-	return "there is no colon after " + name, remedy
+	d.refuse(line, what+quote("key", setting), `write it as "name: value", with a colon and a space`)
 }
 
 // slipInText refuses a text in the place of a mapping, if it is one because its only setting lacks the ": ".
@@ -62,7 +63,7 @@ func (d *decoder) slipInText(n *node) bool {
 
 // slipInKey refuses a key that holds its value, such as {from:14m}.
 func (d *decoder) slipInKey(key *node, alone bool) bool {
-	pattern := settingSlip
+	pattern := keptSlip
 	if alone { // nothing else can be meant, whatever the key
 		pattern = keySlip
 	}
@@ -74,8 +75,7 @@ func (d *decoder) refuseSlip(pattern *regexp.Regexp, n *node) bool {
 	if match == nil {
 		return false
 	}
-	what, remedy := describeSlip(match[1], match[2])
-	d.refuse(n.Line, what, remedy)
+	d.refuseSetting(n.Line, match[1], match[2])
 	return true
 }
 
@@ -100,8 +100,7 @@ func (d *decoder) slip(value *node, wrong bool) bool {
 				break
 			}
 			if match := settingSlip.FindStringSubmatch(line); match != nil {
-				what, remedy := describeSlip(match[1], match[2])
-				d.refuse(i+1, what, remedy)
+				d.refuseSetting(i+1, match[1], match[2])
 				found = true
 			}
 		}
@@ -130,8 +129,7 @@ func (d *decoder) slipInSyntax(at int) bool {
 	for i := at; i >= 0; i-- {
 		match := settingSlip.FindSubmatch(bytes.TrimSpace(d.raw[i]))
 		if match != nil {
-			what, remedy := describeSlip(string(match[1]), string(match[2]))
-			d.refuse(i+1, what, remedy)
+			d.refuseSetting(i+1, string(match[1]), string(match[2]))
 			found = true
 		} else if i < at {
 			break

@@ -206,9 +206,10 @@ var syntaxRemedies = map[string]string{
 	"expected key":           "indent the settings of an entry alike, each as \"name: value\"",
 	"expected ',' or": "close every [ and {, put commas between what is in them, and put quotes around values with " +
 		"special characters",
-	"mapping values are not allowed": "put quotes around a value with \": \" in it, and indent the settings of an entry alike",
-	"cannot start any token":         "put quotes around a value that begins with @, %, ` or a tab",
-	"unknown escape character":       "put single quotes around a value with backslashes",
+	"mapping values are not allowed": "put quotes around a value with \": \" in it, and indent the settings of an entry " +
+		"alike",
+	"cannot start any token":   "put quotes around a value that begins with @, %, ` or a tab",
+	"unknown escape character": "put single quotes around a value with backslashes",
 }
 
 // follow returns the value an alias stands for, at the alias's line: usually it is the use that is wrong. What is
@@ -240,15 +241,14 @@ type field struct {
 
 // scalar gives a value to its field, and reports whether nothing is wrong with it.
 func (d *decoder) scalar(line int, value *node, name string, f field) bool {
-	problem, remedy := "", "give "+f.wanted
-	if isVariable(value.Value) && value.Kind == yaml.ScalarNode && !f.template {
-		problem, remedy = "holds a variable, which nothing replaces", wantedNoVariable
+	set, remedy := f.text, "give "+f.wanted
+	if isVariable(value.Value) && !f.template {
+		set, remedy = func(string) string { return holdsVariable }, wantedNoVariable
 		if name == "key" || name == "key_file" {
 			remedy = wantedKey
 		}
-	} else {
-		problem = read(value, f.text)
 	}
+	problem := read(value, set)
 	switch {
 	case d.slip(value, problem != ""):
 		return false

@@ -181,11 +181,11 @@ func (p *Plan) follower(devices []Device, kept []Followed) *follower {
 	return f
 }
 
-// entry returns the entry of a device that a rule matches, with the name that it gets if no other wants it.
+// entry returns the entry of a device that a rule matches, with the name that it gets if no other has it.
 func (f *follower) entry(d Device, rule int, groups matches) Followed {
 	r := &f.plan.Rules[rule]
 	entry := Entry{
-		Name:        f.wanted(d, r.Name.expand(groups)),
+		Name:        f.preferred(d, r.Name.expand(groups)),
 		Target:      rufus.Target{Follows: rufus.Device, ID: d.ID},
 		Expected:    r.Expected,
 		SilentAfter: r.SilentAfter,
@@ -225,23 +225,23 @@ func (p *Plan) race(name string) string {
 	return name
 }
 
-// wanted returns the name for a device: what its rule says, else its alias, else its serial number, else the beginning
+// preferred returns the name for a device: what its rule says, else its alias, else its serial number, else the beginning
 // of its id as for an entry under sessions.
-func (f *follower) wanted(d Device, name string) string {
+func (f *follower) preferred(d Device, name string) string {
 	return cmp.Or(f.safe.text(name), d.Alias, d.SerialNumber, f.safe.id(d.ID), nameless)
 }
 
-// name makes the names of entries unique, in their order. All that want the same name, or one that is taken, get their
-// serial number added, so that it does not matter which of them is first.
+// name makes the names of entries unique, in their order. All with the same name, or with one that is taken, get their
+// serial number added: which of them is first makes no difference.
 func (f *follower) name(entries []Followed) {
-	wanted := make(map[string]int, len(entries))
+	count := make(map[string]int, len(entries))
 	for i := range entries {
-		wanted[entries[i].Entry.Name]++
+		count[entries[i].Entry.Name]++
 	}
 	var rest []int
 	for i := range entries {
 		name := entries[i].Entry.Name
-		if wanted[name] > 1 || f.taken[name] {
+		if count[name] > 1 || f.taken[name] {
 			rest = append(rest, i)
 		} else {
 			f.taken[name] = true

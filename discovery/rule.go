@@ -1,5 +1,5 @@
 // Package discovery decides which devices of an account are followed, and as what. It is pure: the devices come from
-// the API's list, the rules from the configuration, and nothing here asks anyone or knows the time.
+// the API's list, the rules from the configuration, and nothing here makes requests or reads the clock.
 package discovery
 
 import (

@@ -32,9 +32,8 @@ func TestExpressions(t *testing.T) {
 		strings.Repeat("ß", 501):           "is longer than 500 characters",
 	} {
 		e, err := NewExpression(source, false)
-		var failed *ExpressionError
 		got := ""
-		if errors.As(err, &failed) {
+		if failed, ok := errors.AsType[*ExpressionError](err); ok {
 			got = failed.Problem
 			if failed.Remedy == "" || err.Error() != failed.Problem+"; "+failed.Remedy {
 				t.Errorf("%.30q: %v", source, err)
@@ -121,7 +120,7 @@ func TestTemplates(t *testing.T) {
 	} {
 		r := Rule{Alias: c.alias, SerialNumber: c.serial}
 		parsed, err := ParseTemplate(c.text, c.alias, c.serial)
-		got := ""
+		var got string
 		if err != nil {
 			got = err.Error()
 		} else {

@@ -56,13 +56,13 @@ func ParseTemplate(text string, alias, serial *Expression) (Template, error) {
 	visible := false
 	for text != "" {
 		before, after, found := strings.Cut(text, "$")
-		t.addText(before)
+		t.parts = addText(t.parts, before)
 		visible = visible || strings.TrimSpace(before) != ""
 		switch match := reference.FindStringSubmatch(after); {
 		case !found:
 			text = ""
 		case strings.HasPrefix(after, "$"):
-			t.addText("$")
+			t.parts = addText(t.parts, "$")
 			text, visible = after[1:], true
 		case match == nil:
 			return Template{}, ErrDollar
@@ -82,14 +82,15 @@ func ParseTemplate(text string, alias, serial *Expression) (Template, error) {
 }
 
 // addText appends a text, which may be empty.
-func (t *Template) addText(text string) {
-	switch last := len(t.parts) - 1; {
+func addText(parts []part, text string) []part {
+	switch last := len(parts) - 1; {
 	case text == "":
-	case last >= 0 && t.parts[last].text != "":
-		t.parts[last].text += text
-	default:
-		t.parts = append(t.parts, part{text: text})
+		return parts
+	case last >= 0 && parts[last].text != "":
+		parts[last].text += text
+		return parts
 	}
+	return append(parts, part{text: text})
 }
 
 func findGroup(name string, alias, serial *Expression) (part, error) {

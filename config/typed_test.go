@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// typed is a valid file, in which people make mistakes.
+// typed is a valid file, into which errors are typed.
 const typed = `api:
   url: https://api.example/v0
   key: ror-ae4fc6c19681a20fad30
@@ -56,7 +56,7 @@ devices:
     ignore: true
 `
 
-// edit is a mistake: a valid file in which one text is another.
+// edit is an error typed into the valid file: one text in place of another.
 type edit struct {
 	line         int    // of the message
 	old, new     string // in that line, or in the line at
@@ -64,7 +64,7 @@ type edit struct {
 	what, remedy string // parts of the message
 }
 
-// edited returns the file with the mistake.
+// edited returns the file with the error.
 func (e edit) edited(t *testing.T) string {
 	t.Helper()
 	lines := strings.SplitAfter(typed, "\n")
@@ -90,7 +90,7 @@ func lineOfTyped(t *testing.T, text string) int {
 	return 1 + strings.Count(before, "\n")
 }
 
-// everywhere returns the mistakes that can be made in each line with a setting and a value.
+// everywhere returns the errors that can be typed in each line with a setting and a value.
 func everywhere() (edits []edit) {
 	before, _, _ := strings.Cut(typed, "\ndevices:")
 	rules := strings.Count(before, "\n")
@@ -131,13 +131,13 @@ func everywhere() (edits []edit) {
 	return edits
 }
 
-// particular are the mistakes with values of one kind.
+// particular are the errors in values of one kind.
 func particular(t *testing.T) (edits []edit) {
 	at := func(text string) int { return lineOfTyped(t, text) }
 	add := func(line int, old, replacement, what, remedy string) {
 		edits = append(edits, edit{line: line, old: old, new: replacement, what: what, remedy: remedy})
 	}
-	// reported says that the message of the last mistake is about another line.
+	// reported says that the message of the last edit is about another line.
 	reported := func(line int) {
 		last := &edits[len(edits)-1]
 		last.at, last.line = last.line, line
@@ -307,9 +307,9 @@ func particular(t *testing.T) (edits []edit) {
 	return edits
 }
 
-// Hundreds of small mistakes in a valid file: each has a message with the line, what is wrong and what to do, and shows
-// no secret.
-func TestTypedMistakes(t *testing.T) {
+// Hundreds of small errors typed into a valid file: each is reported with its line, what is wrong and what to do, and
+// shows no secret.
+func TestTypedErrors(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	t.Setenv(KeyFileVariable, "")
 	if cfg := parse(t, typed); len(cfg.Warnings) > 0 {
@@ -317,7 +317,7 @@ func TestTypedMistakes(t *testing.T) {
 	}
 	edits := append(everywhere(), particular(t)...)
 	if len(edits) < 400 {
-		t.Errorf("only %d mistakes", len(edits))
+		t.Errorf("only %d edits", len(edits))
 	}
 	for _, e := range edits {
 		text := e.edited(t)
