@@ -225,8 +225,8 @@ func (p *Plan) race(name string) string {
 	return name
 }
 
-// preferred returns the name for a device: what its rule says, else its alias, else its serial number, else the beginning
-// of its id as for an entry under sessions.
+// preferred returns the name for a device: what its rule says, else its alias, else its serial number, else the
+// beginning of its id as for an entry under sessions.
 func (f *follower) preferred(d Device, name string) string {
 	return cmp.Or(f.safe.text(name), d.Alias, d.SerialNumber, f.safe.id(d.ID), nameless)
 }
