@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,8 @@ const (
 	maxConcurrency = 1024
 	maxKey         = 1024
 	maxKeyFile     = 64 << 10 // bytes
-	maxTLSFile     = 1 << 20  // bytes: a bundle of all public authorities is a quarter of that
+	maxDevices     = 10_000
+	maxTLSFile     = 1 << 20 // bytes: a bundle of all public authorities is a quarter of that
 )
 
 func defaultAPI() API {
@@ -31,6 +33,7 @@ func defaultAPI() API {
 		KeyHeader:             keyHeaders[0],
 		Timeout:               5 * time.Second,
 		MaxConcurrentRequests: 32,
+		MaxDevices:            1000,
 	}
 }
 
@@ -59,6 +62,8 @@ func (d *decoder) api(api *API, section *node) {
 			{name: "min_interval", wanted: "a duration such as 10s, or 0s for none",
 				text: duration(&api.MinInterval, 0)},
 			{name: "device_metrics", wanted: "true or false", text: boolean(&api.DeviceMetrics)},
+			{name: "max_devices", wanted: fmt.Sprintf("a number from 1 to %d", maxDevices),
+				text: number(&api.MaxDevices, 1, maxDevices)},
 			{name: "tls_config", any: func(n *node) { tlsSection = n }},
 		}, proxy.fields()...))
 	}
@@ -83,25 +88,59 @@ func (d *decoder) key(inline, file string, lines map[string]int) rufus.Secret {
 	case inlineLine != 0 && fileLine != 0:
 		d.refuse(max(inlineLine, fileLine), "both key and key_file are given", "keep key_file and remove key")
 	case file != "":
-		content := d.readNamed(file, maxKeyFile, "key_file", fileLine,
+		content := d.readNamed(promconfig.JoinDir(d.dir, file), maxKeyFile, "key_file", fileLine,
 			"give the path of a readable file that holds the API key, absolute or relative to this file")
 		return d.checkKey(content, fileLine, "the content of key_file")
 	case inline != "":
 		return d.checkKey(inline, inlineLine, "key")
 	case inlineLine == 0 && fileLine == 0:
-		return d.checkKey(os.Getenv(KeyVariable), 0, "$"+KeyVariable+":")
+		return d.environmentKey()
 	}
 	return rufus.Secret{}
 }
 
-// checkKey trims a key and refuses what cannot be sent in a header: only visible ASCII passes every proxy.
+// environmentKey returns the API key from the environment. Variables that are set to nothing count as not set: that is
+// what is left of those that compose files and units pass on.
+func (d *decoder) environmentKey() rufus.Secret {
+	key, file := os.Getenv(KeyVariable), strings.TrimSpace(os.Getenv(KeyFileVariable))
+	switch {
+	case file == "":
+		return d.checkKey(key, 0, "$"+KeyVariable+":")
+	case strings.TrimSpace(key) != "":
+		d.refuse(0, "$"+KeyFileVariable+": $"+KeyVariable+" is set as well", "keep one of them")
+		return rufus.Secret{}
+	}
+	content := d.readNamed(file, maxKeyFile, "$"+KeyFileVariable+": the file", 0,
+		"give the path of a readable file that holds the API key")
+	return d.checkKey(content, 0, "$"+KeyFileVariable+": the content of the file")
+}
+
+var (
+	// keyAssignment is a line of an environment file or of YAML where the key alone is due. A key may end with "=", as
+	// base64 does.
+	keyAssignment = regexp.MustCompile(`^(?:export\s+)?[A-Za-z_][A-Za-z0-9_-]*\s*(?:=\s*[^\s=]|:\s)`)
+	keyScheme     = regexp.MustCompile(`(?i)^(?:bearer|basic|token|apikey)\s`)
+)
+
+// checkKey trims a key and refuses what cannot be one. Only visible ASCII passes every proxy in a header.
 func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 	key = strings.TrimSpace(key)
+	const alone = "give the API key alone"
 	switch {
 	case len(key) > maxKey:
-		d.refuse(line, fmt.Sprintf("%s is longer than %d characters", where, maxKey), "give the API key alone")
+		d.refuse(line, fmt.Sprintf("%s is longer than %d characters", where, maxKey), alone)
+	case strings.HasPrefix(key, "\ufeff"):
+		d.refuse(line, where+" begins with a byte order mark", "save the file as UTF-8 without one")
+	case isVariable(key):
+		d.refuse(line, where+" "+holdsVariable, wantedKey)
+	case keyAssignment.MatchString(key):
+		d.refuse(line, where+" has a name before the key", alone+", without NAME=")
+	case keyScheme.MatchString(key):
+		d.refuse(line, where+" has a word before the key", alone)
+	case quotedKey(key):
+		d.refuse(line, where+" has quotes around the key", alone+", without quotes")
 	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		d.refuse(line, where+" has spaces, line breaks or characters outside ASCII", "give the API key alone")
+		d.refuse(line, where+" has spaces, line breaks or characters outside ASCII", alone)
 	}
 	return rufus.NewSecret(key)
 }
@@ -109,7 +148,6 @@ func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 // readNamed returns the content of a file that the configuration names, "" after refusing it. The file becomes one
 // to watch either way.
 func (d *decoder) readNamed(path string, limit int64, key string, line int, remedy string) string {
-	path = promconfig.JoinDir(d.dir, path)
 	if !slices.Contains(d.files, path) {
 		d.files = append(d.files, path)
 	}
@@ -168,7 +206,7 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 		if inline != 0 && file != 0 {
 			d.refuse(max(inline, file), "both "+f.name+" and "+f.name+"_file are given", "keep one of them")
 		} else if f.path != "" {
-			*f.text = d.readNamed(f.path, maxTLSFile, f.name+"_file", file,
+			*f.text = d.readNamed(promconfig.JoinDir(d.dir, f.path), maxTLSFile, f.name+"_file", file,
 				"give the path of a readable PEM file, absolute or relative to this file")
 		}
 	}
@@ -300,7 +338,7 @@ func duration(dst *time.Duration, least time.Duration) func(string) string {
 	return func(value string) string {
 		parsed, err := model.ParseDuration(value)
 		if err != nil {
-			return "is not a duration"
+			return notDuration(value)
 		}
 		if time.Duration(parsed) < least {
 			return "is too short"
@@ -308,6 +346,16 @@ func duration(dst *time.Duration, least time.Duration) func(string) string {
 		*dst = time.Duration(parsed)
 		return ""
 	}
+}
+
+const noUnit = "is a number without a unit (ms, s, m, h, d)"
+
+// notDuration says what is wrong with a duration.
+func notDuration(value string) string {
+	if _, err := strconv.ParseUint(value, 10, 64); err == nil {
+		return noUnit
+	}
+	return "is not a duration"
 }
 
 // number sets dst to a decimal number from least to most.
