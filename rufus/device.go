@@ -2,6 +2,8 @@ package rufus
 
 import (
 	"context"
+	"iter"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +12,9 @@ import (
 // DeviceHealth is what the list of devices says about one of them. All of it is documented and none was tried live;
 // what is null or of another type than documented is absent. Texts are safe to show: see Options.Mask.
 type DeviceHealth struct {
+	ID            Secret // as the API writes it
+	Alias         string
+	SerialNumber  string
 	Model         string
 	Firmware      string
 	Status        string
@@ -34,6 +39,34 @@ func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 	return health, listed
 }
 
+// All returns what the list says about each device, in no order.
+func (l DeviceList) All() iter.Seq[DeviceHealth] { return maps.Values(l.devices) }
+
+// IDs returns the ids to look for in texts. An id such as "run" is not among them: it would hide half of the texts.
+func (l DeviceList) IDs() []Secret {
+	var ids []Secret
+	for id := range l.devices {
+		if len(id.Reveal()) >= minSearched {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Hide returns the list with "<secret>" in place of what mask finds in its texts.
+func (l DeviceList) Hide(mask Mask) DeviceList {
+	hidden := DeviceList{devices: make(map[Secret]DeviceHealth, len(l.devices)), Complete: l.Complete}
+	for id, health := range l.devices {
+		for _, text := range []*string{
+			&health.Alias, &health.SerialNumber, &health.Model, &health.Firmware, &health.Status,
+		} {
+			*text = mask.Hide(*text)
+		}
+		hidden.devices[id] = health
+	}
+	return hidden
+}
+
 func upper(id string) Secret { return NewSecret(strings.ToUpper(id)) }
 
 // A page of 1000 devices of 1 KiB each stays below maxList. maxDevices is the limit for a server that never ends.
@@ -41,6 +74,8 @@ const (
 	devicesPerPage = 1000
 	maxDevices     = 20_000
 )
+
+const minSearched = 8 // characters of an id
 
 // Devices asks for all devices of the account, page after page: GET /devices (documented, the first page is 1). All
 // pages together must come within the Timeout of one request, because sessions may be waiting for its place. Errors are
@@ -71,7 +106,7 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 		}
 		if goesOn, _ := more.Get(); !goesOn || len(list.devices) == known {
 			delete(list.devices, Secret{})
-			return list, nil
+			return list.Hide(NewMask(list.IDs())), nil
 		}
 		get = c.further
 	}
@@ -108,14 +143,19 @@ func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err err
 // configured.
 func (c *Client) device(object raw) (id Secret, health DeviceHealth) {
 	var d dates
-	var name, model, firmware, status, battery, charging, telemetry, login raw
-	object.read(member{"deviceid", &name}, member{"model", &model}, member{"firmware", &firmware},
+	var name, alias, serial, model, firmware, status, battery, charging, telemetry, login raw
+	object.read(member{"deviceid", &name}, member{"alias", &alias}, member{"serial_number", &serial},
+		member{"model", &model}, member{"firmware", &firmware},
 		member{"device_status", &status}, member{"battery_percentage", &battery}, member{"charging", &charging},
 		member{"last_telemetry_at", &telemetry}, member{"last_login", &login})
 	if text := name.unquote(); len(text) <= maxID {
 		id = upper(string(text))
+		health.ID = NewSecret(string(text))
 	}
 	health = DeviceHealth{
+		ID:            health.ID,
+		Alias:         c.text(alias, id, nil),
+		SerialNumber:  c.text(serial, id, nil),
 		Model:         c.text(model, id, nil),
 		Firmware:      c.text(firmware, id, nil),
 		Status:        c.text(status, id, nil),
