@@ -26,6 +26,16 @@ type Plan struct {
 	Secrets []rufus.Secret
 }
 
+// LabelNames returns the names of the labels that entries may have, whatever devices there are.
+func (p *Plan) LabelNames() []string {
+	for i := range p.Rules {
+		if !p.Rules[i].Race.IsZero() {
+			return []string{"race"}
+		}
+	}
+	return nil
+}
+
 // Followed is a device and the entry that follows it.
 type Followed struct {
 	Entry  Entry

@@ -39,8 +39,8 @@ func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 	return health, listed
 }
 
-// All returns what the list says about each device, in no order.
-func (l DeviceList) All() iter.Seq[DeviceHealth] { return maps.Values(l.devices) }
+// All returns what the list says about each device, by its id in upper case and in no order.
+func (l DeviceList) All() iter.Seq2[Secret, DeviceHealth] { return maps.All(l.devices) }
 
 // IDs returns the ids to look for in texts. An id such as "run" is not among them: it would hide half of the texts.
 func (l DeviceList) IDs() []Secret {

@@ -575,7 +575,7 @@ func TestTheListShowsNoneOfItsIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	texts := map[string]string{}
-	for h := range list.All() {
+	for _, h := range list.All() {
 		texts[h.ID.Reveal()] = h.Alias + "|" + h.SerialNumber + "|" + h.Model
 	}
 	want := map[string]string{device: "see <secret>|O4A-00150|<secret>", id: "I am <secret>||", short: "|like <secret>|"}
