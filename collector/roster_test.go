@@ -112,6 +112,7 @@ func (a *account) after(d time.Duration) (last fetched) {
 		begun := time.Now()
 		last = a.scrape()
 		a.longest = max(a.longest, time.Since(begun))
+		synctest.Wait() // for the list, which no scrape waits for
 	}
 	return last
 }

@@ -164,8 +164,8 @@ func (b *bench) startExporter() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	var current *collector.Sessions
-	metrics := collector.NewExporter(func() *collector.Sessions { return current })
+	var roster *collector.Roster
+	metrics := collector.NewExporter(func() *collector.Sessions { return roster.Current() })
 	transport := rufus.NewTransport(rufus.TransportOptions{
 		TLS: cfg.API.TLS, Proxy: cfg.API.Proxy, MaxConns: cfg.API.MaxConcurrentRequests, Timeout: cfg.API.Timeout,
 		Dial: b.wires.dial,
@@ -185,7 +185,7 @@ func (b *bench) startExporter() {
 	for i, s := range cfg.Sessions {
 		entries[i] = collector.Entry(s)
 	}
-	current = fetcher.Sessions(entries)
+	roster = fetcher.Roster(entries, cfg.Discovery, nil)
 
 	registry := prometheus.NewRegistry()
 	b.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "rufus_exporter_config_last_reload_successful"})
@@ -195,7 +195,7 @@ func (b *bench) startExporter() {
 	registry.MustRegister(metrics, b.reloaded, buildInfo)
 
 	stop := b.wires.serve(exporterAddress, web.NewHandler(web.Options{
-		Sessions:      func() *collector.Sessions { return current },
+		Sessions:      roster.Sessions,
 		Exporter:      registry,
 		ReloadError:   func() error { return nil },
 		TelemetryPath: "/metrics",

@@ -170,7 +170,7 @@ func benchmarkHandler(base *url.URL, n, concurrency int, minInterval time.Durati
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(exporter)
 	return NewHandler(Options{
-		Sessions:      func() *collector.Sessions { return current },
+		Sessions:      func(context.Context) *collector.Sessions { return current },
 		Exporter:      registry,
 		Reload:        func() error { return nil },
 		ReloadError:   func() error { return nil },
