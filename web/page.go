@@ -93,7 +93,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	}
 	if up, ok := report.DevicesUp.Get(); ok && !up {
 		v.Notices = append(v.Notices,
-			"The list of devices cannot be read: batteries, telemetry, and devices that are new or renamed are unknown.")
+			"The list of devices cannot be read: batteries, telemetry and new devices are unknown.")
 	}
 	if err := sessions.Err(); err != nil {
 		v.Notices = append(v.Notices, "Not all devices are followed: "+err.Error()+".")
