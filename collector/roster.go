@@ -86,10 +86,34 @@ func (r *Roster) Sessions(ctx context.Context) *Sessions {
 		defer r.mu.Unlock()
 		if list := r.fetcher.lastList(); list != r.list && !r.replaced {
 			r.list = list
-			r.replaceLocked(false)
+			if !r.unchangedLocked() {
+				r.replaceLocked(false)
+			}
 		}
 	}
 	return r.current.Load()
+}
+
+// unchangedLocked reports whether the list says the same as the one before, and nothing else is left to decide. That is
+// so for almost every list.
+func (r *Roster) unchangedLocked() bool {
+	n := 0
+	for id, health := range r.list.All() {
+		d := r.devices[id]
+		if d == nil || d.Device != deviceOf(health) || d.Device != d.named || !d.missing.IsZero() {
+			return false
+		}
+		n++
+	}
+	if n != len(r.devices) || errors.Is(r.current.Load().err, ErrNoList) {
+		return false
+	}
+	r.observeLocked(r.fetcher.now())
+	return true
+}
+
+func deviceOf(h rufus.DeviceHealth) discovery.Device {
+	return discovery.Device{ID: h.ID, Alias: h.Alias, SerialNumber: h.SerialNumber, Model: h.Model}
 }
 
 // Current returns the sessions that were last asked for.
@@ -150,9 +174,7 @@ func (r *Roster) readLocked(now time.Time) {
 			r.devices[id] = d
 		}
 		d.missing = time.Time{}
-		d.Device = discovery.Device{
-			ID: health.ID, Alias: health.Alias, SerialNumber: health.SerialNumber, Model: health.Model,
-		}
+		d.Device = deviceOf(health)
 	}
 	if !r.list.Complete {
 		return

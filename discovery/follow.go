@@ -145,11 +145,14 @@ func compareDevices(a, b Device) int {
 	case a.Alias != "" && b.Alias == "":
 		return -1
 	}
-	return cmp.Or(
+	order := cmp.Or(
 		cmp.Compare(strings.ToLower(a.Alias), strings.ToLower(b.Alias)),
 		cmp.Compare(a.Alias, b.Alias),
-		cmp.Compare(a.SerialNumber, b.SerialNumber),
-		cmp.Compare(key(a.ID), key(b.ID)))
+		cmp.Compare(a.SerialNumber, b.SerialNumber))
+	if order == 0 {
+		return cmp.Compare(key(a.ID), key(b.ID))
+	}
+	return order
 }
 
 // key tells devices apart. Letter case does not.
