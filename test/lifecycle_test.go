@@ -71,7 +71,7 @@ func TestExitCodes(t *testing.T) {
 		"check":         {valid, []string{"--config.check"}, exitStopped, "sessions.yml is valid", ""},
 		"check, no key": {keyless, []string{"--config.check"}, exitStopped, "sessions.yml is valid", "warning: no API key"},
 		"check, rules":  {settings("http://127.0.0.1:9") + "devices: [{}]\n", []string{"--config.check"}, exitStopped, "sessions: 0, rules for devices: 1", ""},
-		"check, short":  {keyless + "  - ABCDEF0123456789\n", []string{"--config.check"}, exitStopped, "valid", "warning: sessions.yml:2: token has 16"},
+		"check, short":  {keyless + "  - ABCDEF0123456789\n", []string{"--config.check"}, exitStopped, "valid", "warning: sessions.yml:3: token has 16"},
 		"check, bad":    {keyless + listed, []string{"--config.check"}, exitUsage, "", "sessions.yml:3: "},
 		"check, none":   {"", []string{"--config.check"}, exitUsage, "", "sessions.yml: cannot be read"},
 	} {
