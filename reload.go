@@ -96,8 +96,8 @@ func (r *reloader) reload(ctx context.Context) error {
 	return err
 }
 
-// use replaces the sessions. Answers and backoff are kept while the API is reached in the same way. Connections are not:
-// they may be to an address that the API has left.
+// use replaces the sessions. Answers and backoff are kept while the API is reached in the same way. Connections are
+// not: they may be to an address that the API has left.
 func (r *reloader) use(cfg *config.Config) error {
 	if cfg.API.Key.Reveal() == "" {
 		return errNoKey

@@ -99,9 +99,9 @@ func (f *Fetcher) adopt(entries []Entry, labels []string, listWanted, reload boo
 	if f.deviceMetrics {
 		s.metrics = slices.Concat(sessionMetrics, deviceMetrics)
 	}
-	secrets := make([]rufus.Secret, len(entries))
-	for i, e := range entries {
-		secrets[i] = e.Target.ID
+	secrets := make([]rufus.Secret, 0, len(entries))
+	for _, e := range entries {
+		secrets = append(secrets, e.Target.ID)
 	}
 	if list := f.lastList(); list != nil {
 		secrets = append(secrets, list.IDs()...)

@@ -74,11 +74,11 @@ type Device struct {
 
 // Look asks the API for the list of devices and for every session, once, and returns what it said until ctx ends. The
 // roster must have a plan. rules reports whether that follows devices; warnings are those of the configuration.
-func Look(ctx context.Context, roster *collector.Roster, rules bool, warnings []string, now func() time.Time) Report {
+func Look(ctx context.Context, roster *collector.Roster, rules bool, warnings []string, now func() time.Time) *Report {
 	sessions := roster.Sessions(ctx)
 	fetched := sessions.Fetch(ctx, 0)
 	listed, _ := fetched.DevicesUp.Get()
-	r := Report{At: now(), Readable: len(fetched.Statuses) > 0 && (!rules || listed && sessions.Err() == nil)}
+	r := &Report{At: now(), Readable: len(fetched.Statuses) > 0 && (!rules || listed && sessions.Err() == nil)}
 	for _, status := range fetched.Statuses {
 		s := look(status, r.At)
 		r.Readable = r.Readable && s.State != Failing
@@ -150,10 +150,12 @@ func (s *Session) toDo(status collector.Status, now time.Time) (list []string) {
 	device := status.Entry.Target.Follows == rufus.Device
 	over := s.ExpectedUntil != nil && s.ExpectedUntil.Before(now)
 	switch {
-	case s.State == Active && anotherDay(s.Created, now) && device:
-		list = append(list, "The session is of "+day(s.Created.In(now.Location()))+": press START on the box, unless it is meant to go on.")
 	case s.State == Active && anotherDay(s.Created, now):
-		list = append(list, "The session is of "+day(s.Created.In(now.Location()))+": list the token of today's session, or follow the device.")
+		what := ": list the token of today's session, or follow the device."
+		if device {
+			what = ": press START on the box, unless it is meant to go on."
+		}
+		list = append(list, "The session is of "+day(s.Created.In(now.Location()))+what)
 	case s.State == Active, over:
 	case device:
 		list = append(list, "Press START on the box.")
@@ -261,8 +263,9 @@ func (r *Report) noteTokens(statuses []collector.Status, discovered discovery.Re
 		entries[alias] = append(entries[alias], f.Entry.Name)
 	}
 	for _, status := range statuses {
-		if health, ok := status.Health.Get(); ok && !slices.Contains(entries[strings.ToLower(health.Alias)], status.Entry.Name) {
-			alias := strings.ToLower(health.Alias)
+		health, ok := status.Health.Get()
+		alias := strings.ToLower(health.Alias)
+		if ok && !slices.Contains(entries[alias], status.Entry.Name) {
 			entries[alias] = append(entries[alias], status.Entry.Name)
 		}
 	}

@@ -40,7 +40,7 @@ func mat(alias string, passings int, changes ...func(*simulator.Device)) simulat
 }
 
 // look looks at a day with a sessions.yml.
-func look(t *testing.T, day simulator.Day, sessions string) preflight.Report {
+func look(t *testing.T, day simulator.Day, sessions string) *preflight.Report {
 	t.Helper()
 	api := simulator.New(day)
 	api.Now = func() time.Time { return now }
@@ -84,7 +84,7 @@ func look(t *testing.T, day simulator.Day, sessions string) preflight.Report {
 	return r
 }
 
-func text(t *testing.T, r preflight.Report) string {
+func text(t *testing.T, r *preflight.Report) string {
 	t.Helper()
 	var b bytes.Buffer
 	if err := r.Text(&b); err != nil {
@@ -224,7 +224,7 @@ func TestJSON(t *testing.T) {
 		}
 	}
 	b.Reset()
-	if err := (preflight.Report{}).JSON(&b); err != nil || strings.Contains(b.String(), "null") {
+	if err := (&preflight.Report{}).JSON(&b); err != nil || strings.Contains(b.String(), "null") {
 		t.Errorf("%s, %v", b.String(), err)
 	}
 }

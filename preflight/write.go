@@ -10,24 +10,19 @@ import (
 )
 
 // JSON writes the report for scripts.
-func (r Report) JSON(w io.Writer) error {
-	if r.Sessions == nil {
-		r.Sessions = []Session{}
-	}
-	if r.Notes == nil {
-		r.Notes = []Note{}
-	}
-	if r.Unfollowed == nil {
-		r.Unfollowed = []Device{}
-	}
+func (r *Report) JSON(w io.Writer) error {
+	full := *r
+	full.Sessions = append([]Session{}, r.Sessions...) // never null
+	full.Notes = append([]Note{}, r.Notes...)
+	full.Unfollowed = append([]Device{}, r.Unfollowed...)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
+	return encoder.Encode(full)
 }
 
 // Text writes the report for humans: a table, the notes, and a last line that sums up. Times are in the zone of At.
-func (r Report) Text(w io.Writer) error {
+func (r *Report) Text(w io.Writer) error {
 	var b strings.Builder
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) }
@@ -84,7 +79,7 @@ func count(n *int64) string {
 }
 
 // when returns a time of day, with the date if it is not that of the look.
-func (r Report) when(t *time.Time) string {
+func (r *Report) when(t *time.Time) string {
 	switch {
 	case t == nil:
 		return ""
