@@ -91,6 +91,7 @@ func run(args []string) int {
 			return exitFailed
 		}
 		defer stop()
+		f.reloadInterval = 0 // there is no file to watch
 	}
 	switch {
 	case f.check:

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/common/version"
 
 	"rufus_exporter/collector"
@@ -30,7 +33,7 @@ type reloader struct {
 	logger  *slog.Logger
 
 	inUse   atomic.Pointer[collector.Roster]
-	failure atomic.Pointer[error] // of the last reload; nil in it when it succeeded
+	failure atomic.Pointer[error] // of the last reload; it points to nil when that succeeded
 	success prometheus.Gauge
 	at      prometheus.Gauge
 
@@ -43,20 +46,19 @@ type reloader struct {
 type connector func(api config.API, before *collector.Fetcher) (*collector.Fetcher, *rufus.Transport)
 
 func newReloader(source *config.Source, registry *prometheus.Registry, logger *slog.Logger) *reloader {
-	r := &reloader{
+	metrics := promauto.With(registry)
+	return &reloader{
 		source: source,
 		logger: logger,
-		success: prometheus.NewGauge(prometheus.GaugeOpts{
+		success: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "rufus_exporter_config_last_reload_successful",
 			Help: "1 if the last attempt to load the configuration succeeded, 0 if it failed.",
 		}),
-		at: prometheus.NewGauge(prometheus.GaugeOpts{
+		at: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "rufus_exporter_config_last_reload_success_timestamp_seconds",
 			Help: "Time of the last successful load of the configuration, in Unix seconds.",
 		}),
 	}
-	registry.MustRegister(r.success, r.at)
-	return r
 }
 
 // sessions returns the sessions to ask for now: see Roster.Sessions.
@@ -67,13 +69,8 @@ func (r *reloader) sessions(ctx context.Context) *collector.Sessions {
 // current returns the sessions that were last asked for.
 func (r *reloader) current() *collector.Sessions { return r.inUse.Load().Current() }
 
-// lastError returns why the last reload failed; nil if it succeeded.
-func (r *reloader) lastError() error {
-	if failure := r.failure.Load(); failure != nil {
-		return *failure
-	}
-	return nil
-}
+// lastError returns why the last reload failed; nil if it succeeded. There must have been one.
+func (r *reloader) lastError() error { return *r.failure.Load() }
 
 // reload loads the configuration and puts it to use. If that fails, the one before stays in use.
 func (r *reloader) reload(ctx context.Context) error {
@@ -82,7 +79,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	case err == nil:
 		r.success.Set(1)
 		r.at.SetToCurrentTime()
-		r.failure.Store(nil)
+		r.failure.Store(&err)
 	case ctx.Err() == nil: // rather than shutting down
 		r.success.Set(0)
 		r.failure.Store(&err)
@@ -150,27 +147,21 @@ func loopback(host string) bool {
 
 // compare returns the names of the sessions that a reload adds, removes and changes, discovered devices included.
 func compare(before, after []collector.Entry) (added, removed, changed []string) {
-	old := make(map[string]collector.Entry, len(before))
+	gone := make(map[string]collector.Entry, len(before))
 	for _, s := range before {
-		old[s.Name] = s
+		gone[s.Name] = s
 	}
-	kept := make(map[string]bool, len(after))
 	for _, s := range after {
-		was, known := old[s.Name]
+		was, known := gone[s.Name]
 		switch {
 		case !known:
 			added = append(added, s.Name)
 		case !reflect.DeepEqual(was, s):
 			changed = append(changed, s.Name)
 		}
-		kept[s.Name] = true
+		delete(gone, s.Name)
 	}
-	for _, s := range before {
-		if !kept[s.Name] {
-			removed = append(removed, s.Name)
-		}
-	}
-	return added, removed, changed
+	return added, slices.Sorted(maps.Keys(gone)), changed
 }
 
 // sessionsOf turns the configured sessions into the collector's entries.

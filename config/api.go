@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"regexp"
@@ -16,87 +17,102 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// keyHeaders are the two header names the API documents for its key.
-var keyHeaders = []string{"api_key", "x-api-key"}
+var (
+	// keyHeaders are the two header names the API documents for its key.
+	keyHeaders = map[string]string{"api_key": "api_key", "x-api-key": "x-api-key"}
+	// booleans are as YAML writes them.
+	booleans = map[string]bool{
+		"true": true, "True": true, "TRUE": true, "false": false, "False": false, "FALSE": false,
+	}
+	proxySchemes = []string{"http", "https", "socks5", "socks5h"}
+)
 
 const (
 	maxConcurrency = 1024
 	maxKey         = 1024
-	maxKeyFile     = 64 << 10 // bytes
 	maxDevices     = 10_000
-	maxTLSFile     = 1 << 20 // bytes: a bundle of all public authorities is a quarter of that
 )
 
 func defaultAPI() API {
 	return API{
 		URL:                   &url.URL{Scheme: "https", Host: "api.runonrufus.com", Path: "/v0"},
-		KeyHeader:             keyHeaders[0],
+		KeyHeader:             "api_key",
 		Timeout:               5 * time.Second,
 		MaxConcurrentRequests: 32,
 		MaxDevices:            1000,
 	}
 }
 
+const (
+	wantedBoolean = "true or false"
+	wantedKeyFile = "the path of a readable file that holds the API key, absolute or relative to this file"
+	wantedPEM     = "a certificate as PEM text"
+	wantedPEMFile = "the path of a readable PEM file, absolute or relative to this file"
+)
+
 // api decodes the api section, nil when the file has none, over the defaults in api.
 func (d *decoder) api(api *API, section *node) {
 	var (
-		key, keyFile string
-		tlsSection   *node
-		proxy        proxySettings
-		lines        map[string]int
+		key        string
+		tlsSection *node
+		proxy      promconfig.ProxyConfig
 	)
-	switch {
-	case section == nil || isNull(section):
-	case !isMapping(section):
-		d.refuse(section.Line, "api is not a mapping", "write its settings below it, each as \"name: value\"")
-	default:
-		lines = d.mapping(section, "api", append([]field{
-			{name: "url", wanted: "an address such as https://api.runonrufus.com/v0", text: baseURL(&api.URL)},
-			{name: "key", wanted: "the API key, or better a key_file", text: notEmpty(&key)},
-			{name: "key_file", wanted: "the path of a file that holds the API key", text: notEmpty(&keyFile)},
-			{name: "key_header", wanted: strings.Join(keyHeaders, " or "), text: oneOf(&api.KeyHeader, keyHeaders)},
-			{name: "timeout", wanted: "a duration above zero such as 5s",
-				text: duration(&api.Timeout, time.Millisecond)},
-			{name: "max_concurrent_requests", wanted: fmt.Sprintf("a number from 1 to %d", maxConcurrency),
-				text: number(&api.MaxConcurrentRequests, 1, maxConcurrency)},
-			{name: "min_interval", wanted: "a duration such as 10s, or 0s for none",
-				text: duration(&api.MinInterval, 0)},
-			{name: "device_metrics", wanted: "true or false", text: boolean(&api.DeviceMetrics)},
-			{name: "max_devices", wanted: fmt.Sprintf("a number from 1 to %d", maxDevices),
-				text: number(&api.MaxDevices, 1, maxDevices)},
-			{name: "tls_config", any: func(n *node) { tlsSection = n }},
-		}, proxy.fields()...))
-	}
-	api.Key = d.key(key, keyFile, lines)
+	lines := d.section(section, "api", []field{
+		{name: "url", wanted: "an address such as https://api.runonrufus.com/v0", text: baseURL(&api.URL)},
+		{name: "key", wanted: "the API key, or better a key_file", text: notEmpty(&key)},
+		{name: "key_file", wanted: wantedKeyFile, text: d.contentOf(&key)},
+		{name: "key_header", wanted: "api_key or x-api-key", text: oneOf(&api.KeyHeader, keyHeaders)},
+		{name: "timeout", wanted: "a duration above zero such as 5s", text: duration(&api.Timeout, time.Millisecond)},
+		{name: "max_concurrent_requests", wanted: fmt.Sprintf("a number from 1 to %d", maxConcurrency),
+			text: number(&api.MaxConcurrentRequests, 1, maxConcurrency)},
+		{name: "min_interval", wanted: "a duration such as 10s, or 0s for none", text: duration(&api.MinInterval, 0)},
+		{name: "device_metrics", wanted: wantedBoolean, text: oneOf(&api.DeviceMetrics, booleans)},
+		{name: "max_devices", wanted: fmt.Sprintf("a number from 1 to %d", maxDevices),
+			text: number(&api.MaxDevices, 1, maxDevices)},
+		{name: "tls_config", any: func(n *node) { tlsSection = n }},
+		{name: "proxy_url", wanted: "scheme://host:port with one of the schemes " + strings.Join(proxySchemes, ", "),
+			text: proxyURL(&proxy.ProxyURL)},
+		{name: "no_proxy", wanted: "host names and networks, with commas between them",
+			text: func(value string) string { proxy.NoProxy = value; return "" }},
+		{name: "proxy_from_environment", wanted: wantedBoolean, text: oneOf(&proxy.ProxyFromEnvironment, booleans)},
+	})
+	api.Key = d.key(key, lines)
 	d.apiKey = api.Key.Reveal()
 	if len(d.apiKey) >= minSearched {
-		d.secrets = append(d.secrets, d.apiKey)
+		d.secrets = append(d.secrets, api.Key)
 	}
 	if lines["url"] != 0 {
 		d.public = append(d.public, public{lines["url"], "url", api.URL.String()})
 	}
-	transport := d.tls(api, tlsSection)
-	transport = append(transport, proxy.url, proxy.except, fmt.Sprint(proxy.fromEnvironment))
-	d.proxy(api, proxy, lines)
+	d.checkProxy(proxy, lines)
+	api.Proxy = proxy.Proxy()
+	transport := append(d.tls(api, tlsSection),
+		fmt.Sprint(proxy.ProxyURL.URL), proxy.NoProxy, fmt.Sprint(proxy.ProxyFromEnvironment))
 	api.transport = rufus.NewSecret(fmt.Sprintf("%q", transport))
 }
 
-// key returns the API key from the one place that has it; the environment comes last. Having none is not refused here.
-func (d *decoder) key(inline, file string, lines map[string]int) rufus.Secret {
-	inlineLine, fileLine := lines["key"], lines["key_file"]
-	switch {
-	case inlineLine != 0 && fileLine != 0:
-		d.refuse(max(inlineLine, fileLine), "both key and key_file are given", "keep key_file and remove key")
-	case file != "":
-		content := d.readNamed(promconfig.JoinDir(d.dir, file), maxKeyFile, "key_file", fileLine,
-			"give the path of a readable file that holds the API key, absolute or relative to this file")
-		return d.checkKey(content, fileLine, "the content of key_file")
-	case inline != "":
-		return d.checkKey(inline, inlineLine, "key")
-	case inlineLine == 0 && fileLine == 0:
+// key returns the API key, which is given in the file or else comes from the environment. Having none is not refused
+// here.
+func (d *decoder) key(given string, lines map[string]int) rufus.Secret {
+	switch inline, file := lines["key"], lines["key_file"]; {
+	case d.both(lines, "key", "key_file", "keep key_file and remove key"):
+		return rufus.Secret{}
+	case file != 0:
+		return d.checkKey(given, file, "the content of key_file")
+	case inline != 0:
+		return d.checkKey(given, inline, "key")
+	default:
 		return d.environmentKey()
 	}
-	return rufus.Secret{}
+}
+
+// both refuses and reports that two keys are there of which one excludes the other.
+func (d *decoder) both(lines map[string]int, one, other, remedy string) bool {
+	if lines[one] == 0 || lines[other] == 0 {
+		return false
+	}
+	d.refuse(max(lines[one], lines[other]), "both "+one+" and "+other+" are given", remedy)
+	return true
 }
 
 // environmentKey returns the API key from the environment. Variables that are set to nothing count as not set: that is
@@ -110,9 +126,15 @@ func (d *decoder) environmentKey() rufus.Secret {
 		d.refuse(0, "$"+KeyFileVariable+": $"+KeyVariable+" is set as well", "keep one of them")
 		return rufus.Secret{}
 	}
-	content := d.readNamed(file, maxKeyFile, "$"+KeyFileVariable+": the file", 0,
-		"give the path of a readable file that holds the API key")
-	return d.checkKey(content, 0, "$"+KeyFileVariable+": the content of the file")
+	content, problem := d.read.file(file)
+	if problem == "" && strings.TrimSpace(string(content)) == "" {
+		problem = "is empty"
+	}
+	if problem != "" {
+		d.refuse(0, "$"+KeyFileVariable+": the file "+problem, "give the path of a readable file that holds the API key")
+		return rufus.Secret{}
+	}
+	return d.checkKey(string(content), 0, "$"+KeyFileVariable+": the content of the file")
 }
 
 var (
@@ -145,144 +167,84 @@ func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 	return rufus.NewSecret(key)
 }
 
-// readNamed returns the content of a file that the configuration names, "" after refusing it. The file becomes one
-// to watch either way.
-func (d *decoder) readNamed(path string, limit int64, key string, line int, remedy string) string {
-	if !slices.Contains(d.files, path) {
-		d.files = append(d.files, path)
-	}
-	data, problem := readFile(path, limit)
-	if problem == "" && strings.TrimSpace(string(data)) == "" {
-		problem = "is empty"
-	}
-	if problem != "" {
-		d.refuse(line, key+" "+problem, remedy)
-		return ""
-	}
-	return string(data)
-}
-
 // tls sets api.TLS from the tls_config section, which may be nil, and returns all that went into it.
 func (d *decoder) tls(api *API, section *node) (settings []string) {
 	var (
-		cfg                            promconfig.TLSConfig
-		caFile, certFile, key, keyFile string
-		minVersion, maxVersion         string
-		lines                          map[string]int
-		before                         = len(d.refusals)
+		cfg           promconfig.TLSConfig
+		key           string
+		before        = len(d.refusals)
+		wantedVersion = "one of " + strings.Join(slices.Sorted(maps.Keys(promconfig.TLSVersions)), ", ")
 	)
-	switch {
-	case section == nil || isNull(section):
-	case !isMapping(section):
-		d.refuse(section.Line, "tls_config is not a mapping", "write its settings below it, each as \"name: value\"")
-	default:
-		versions := []string{"TLS10", "TLS11", "TLS12", "TLS13"}
-		wantedVersion := "one of " + strings.Join(versions, ", ")
-		lines = d.mapping(section, "tls_config", []field{
-			{name: "ca", wanted: "a certificate as PEM text", text: notEmpty(&cfg.CA)},
-			{name: "ca_file", wanted: "the path of a PEM file", text: notEmpty(&caFile)},
-			{name: "cert", wanted: "a certificate as PEM text", text: notEmpty(&cfg.Cert)},
-			{name: "cert_file", wanted: "the path of a PEM file", text: notEmpty(&certFile)},
-			{name: "key", wanted: "a private key as PEM text", text: notEmpty(&key)},
-			{name: "key_file", wanted: "the path of a PEM file", text: notEmpty(&keyFile)},
-			{name: "server_name", wanted: "the host name in the server's certificate", text: notEmpty(&cfg.ServerName)},
-			{name: "insecure_skip_verify", wanted: "true or false", text: boolean(&cfg.InsecureSkipVerify)},
-			{name: "min_version", wanted: wantedVersion, text: oneOf(&minVersion, versions)},
-			{name: "max_version", wanted: wantedVersion, text: oneOf(&maxVersion, versions)},
-		})
-	}
-	cfg.MinVersion, cfg.MaxVersion = promconfig.TLSVersions[minVersion], promconfig.TLSVersions[maxVersion]
-
-	// Files are read here, once and bounded, and handed on as text: what is compared on a reload is then exactly what
-	// is in use, and a certificate replaced before its key cannot break connections in between.
-	for _, f := range []struct {
-		name string
-		path string
-		text *string
-	}{
-		{"ca", caFile, &cfg.CA}, {"cert", certFile, &cfg.Cert}, {"key", keyFile, &key},
-	} {
-		inline, file := lines[f.name], lines[f.name+"_file"]
-		if inline != 0 && file != 0 {
-			d.refuse(max(inline, file), "both "+f.name+" and "+f.name+"_file are given", "keep one of them")
-		} else if f.path != "" {
-			*f.text = d.readNamed(promconfig.JoinDir(d.dir, f.path), maxTLSFile, f.name+"_file", file,
-				"give the path of a readable PEM file, absolute or relative to this file")
-		}
+	// Files are handed on as text: what is compared on a reload is then exactly what is in use, and a certificate
+	// replaced before its key cannot break connections in between.
+	lines := d.section(section, "tls_config", []field{
+		{name: "ca", wanted: wantedPEM, text: notEmpty(&cfg.CA)},
+		{name: "ca_file", wanted: wantedPEMFile, text: d.contentOf(&cfg.CA)},
+		{name: "cert", wanted: wantedPEM, text: notEmpty(&cfg.Cert)},
+		{name: "cert_file", wanted: wantedPEMFile, text: d.contentOf(&cfg.Cert)},
+		{name: "key", wanted: "a private key as PEM text", text: notEmpty(&key)},
+		{name: "key_file", wanted: wantedPEMFile, text: d.contentOf(&key)},
+		{name: "server_name", wanted: "the host name in the server's certificate", text: notEmpty(&cfg.ServerName)},
+		{name: "insecure_skip_verify", wanted: wantedBoolean, text: oneOf(&cfg.InsecureSkipVerify, booleans)},
+		{name: "min_version", wanted: wantedVersion, text: oneOf(&cfg.MinVersion, promconfig.TLSVersions)},
+		{name: "max_version", wanted: wantedVersion, text: oneOf(&cfg.MaxVersion, promconfig.TLSVersions)},
+	})
+	for _, name := range []string{"ca", "cert", "key"} {
+		d.both(lines, name, name+"_file", "keep one of them")
 	}
 	cfg.Key = promconfig.Secret(key)
 
 	var err error
 	if api.TLS, err = promconfig.NewTLSConfig(&cfg); err != nil && len(d.refusals) == before {
 		// Its parts say which of them is wrong, and so in words of our own: the error may quote what it read.
-		line := func(name string) int { return max(lines[name], lines[name+"_file"]) }
-		for _, part := range []struct {
-			settings     promconfig.TLSConfig
-			line         int
-			what, remedy string
-		}{
-			{promconfig.TLSConfig{CA: cfg.CA}, line("ca"),
-				"the ca holds no certificate that can be read", "give certificates in PEM form"},
-			{promconfig.TLSConfig{Cert: cfg.Cert, Key: cfg.Key}, max(line("cert"), line("key")),
-				"the client's cert and key do not match",
-				"give both in PEM form, the key unencrypted and of that certificate"},
-			{promconfig.TLSConfig{MinVersion: cfg.MinVersion, MaxVersion: cfg.MaxVersion}, lines["max_version"],
-				"max_version is below min_version", "raise it, or remove one of them"},
-		} {
-			if _, err := promconfig.NewTLSConfig(&part.settings); err != nil {
-				d.refuse(part.line, part.what, part.remedy)
+		check := func(part promconfig.TLSConfig, what, remedy string, names ...string) {
+			if _, err := promconfig.NewTLSConfig(&part); err != nil {
+				line := 0
+				for _, name := range names {
+					line = max(line, lines[name])
+				}
+				d.refuse(line, what, remedy)
 			}
 		}
+		check(promconfig.TLSConfig{CA: cfg.CA},
+			"the ca holds no certificate that can be read", "give certificates in PEM form", "ca", "ca_file")
+		check(promconfig.TLSConfig{Cert: cfg.Cert, Key: cfg.Key}, "the client's cert and key do not match",
+			"give both in PEM form, the key unencrypted and of that certificate", "cert", "cert_file", "key", "key_file")
+		check(promconfig.TLSConfig{MinVersion: cfg.MinVersion, MaxVersion: cfg.MaxVersion},
+			"max_version is below min_version", "raise it, or remove one of them", "max_version")
 	}
 	return []string{
-		cfg.CA, cfg.Cert, key, cfg.ServerName, minVersion, maxVersion, fmt.Sprint(cfg.InsecureSkipVerify),
+		cfg.CA, cfg.Cert, key, cfg.ServerName, fmt.Sprint(cfg.MinVersion, cfg.MaxVersion, cfg.InsecureSkipVerify),
 	}
 }
 
-// proxySettings are the keys about a proxy, as written.
-type proxySettings struct {
-	url, except     string
-	fromEnvironment bool
-}
-
-func (p *proxySettings) fields() []field {
-	text := func(dst *string) func(string) string {
-		return func(value string) string {
-			*dst = value
-			return ""
-		}
-	}
-	return []field{
-		{name: "proxy_url", wanted: "the proxy's address such as http://proxy:3128", text: text(&p.url)},
-		{name: "no_proxy", wanted: "host names and networks, with commas between them", text: text(&p.except)},
-		{name: "proxy_from_environment", wanted: "true or false", text: boolean(&p.fromEnvironment)},
-	}
-}
-
-// proxy sets api.Proxy. No message quotes a value: the address can hold a password.
-func (d *decoder) proxy(api *API, settings proxySettings, lines map[string]int) {
-	cfg := promconfig.ProxyConfig{NoProxy: settings.except, ProxyFromEnvironment: settings.fromEnvironment}
-	if settings.url != "" {
-		address, err := url.Parse(settings.url)
-		schemes := []string{"http", "https", "socks5", "socks5h"}
-		if err != nil || address.Hostname() == "" || !slices.Contains(schemes, address.Scheme) {
-			d.refuse(lines["proxy_url"], "proxy_url is not a valid proxy address",
-				"write scheme://host:port with one of the schemes "+strings.Join(schemes, ", "))
-			return
-		}
-		cfg.ProxyURL.URL = address
-	}
+// checkProxy refuses what does not go together.
+func (d *decoder) checkProxy(proxy promconfig.ProxyConfig, lines map[string]int) {
 	switch {
-	case cfg.ProxyFromEnvironment && settings.url != "":
+	case proxy.ProxyFromEnvironment && proxy.ProxyURL.URL != nil:
 		d.refuse(lines["proxy_from_environment"], "both proxy_url and proxy_from_environment are given",
 			"keep one of them")
-	case cfg.ProxyFromEnvironment && settings.except != "":
+	case proxy.ProxyFromEnvironment && proxy.NoProxy != "":
 		d.refuse(lines["no_proxy"], "no_proxy has no effect together with proxy_from_environment",
 			"remove it and set $NO_PROXY")
-	case settings.except != "" && settings.url == "":
+	case proxy.NoProxy != "" && proxy.ProxyURL.URL == nil:
 		d.refuse(lines["no_proxy"], "no_proxy has no effect without proxy_url", "add proxy_url or remove no_proxy")
 	}
-	api.Proxy = cfg.Proxy()
+}
+
+// proxyURL sets dst to the address of a proxy, which can hold a password: no message quotes it.
+func proxyURL(dst *promconfig.URL) func(string) string {
+	return func(value string) string {
+		if value == "" {
+			return ""
+		}
+		u, err := url.Parse(value)
+		dst.URL = u
+		if err != nil || u.Hostname() == "" || !slices.Contains(proxySchemes, u.Scheme) {
+			return "is not a valid proxy address"
+		}
+		return ""
+	}
 }
 
 // baseURL sets dst to an address that request paths can be appended to.
@@ -322,13 +284,28 @@ func notEmpty(dst *string) func(string) string {
 	}
 }
 
-// oneOf sets dst to one of the known values.
-func oneOf(dst *string, known []string) func(string) string {
+// contentOf sets dst to the content of a file, which must not be empty. The file becomes one to watch.
+func (d *decoder) contentOf(dst *string) func(string) string {
+	return func(path string) string {
+		if strings.TrimSpace(path) == "" {
+			return "is empty"
+		}
+		content, problem := d.read.file(promconfig.JoinDir(d.dir, path))
+		if problem != "" {
+			return problem
+		}
+		return notEmpty(dst)(string(content))
+	}
+}
+
+// oneOf sets dst to what one of the known values stands for.
+func oneOf[T any](dst *T, known map[string]T) func(string) string {
 	return func(value string) string {
-		if !slices.Contains(known, value) {
+		meant, ok := known[value]
+		if !ok {
 			return "has an unknown value"
 		}
-		*dst = value
+		*dst = meant
 		return ""
 	}
 }
@@ -369,21 +346,6 @@ func number(dst *int, least, most int) func(string) string {
 			return "is out of range"
 		}
 		*dst = parsed
-		return ""
-	}
-}
-
-// boolean sets dst to true or false.
-func boolean(dst *bool) func(string) string {
-	return func(value string) string {
-		switch strings.ToLower(value) {
-		case "true":
-			*dst = true
-		case "false":
-			*dst = false
-		default:
-			return "is neither true nor false"
-		}
 		return ""
 	}
 }

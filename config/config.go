@@ -7,14 +7,12 @@ package config
 import (
 	"crypto/sha256"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -44,6 +42,8 @@ type Config struct {
 	// Files are the paths the configuration was read from: sessions.yml, then the key file and the TLS files. When the
 	// content of one changes, loading again may give another configuration.
 	Files []string
+
+	contents fingerprint // of Files
 }
 
 // API is how the RUFUS Cloud API is reached.
@@ -76,25 +76,11 @@ type API struct {
 }
 
 // Digest identifies how the API is reached: where two are equal, connections, answers and backoff serve both. It covers
-// every field, secrets and the content of files included, and so is a secret itself.
+// every field, which a test makes sure of, secrets and the content of files included, and so is a secret itself.
 func (a API) Digest() rufus.Secret {
-	all := sha256.New()
-	add := func(text string) { _, _ = fmt.Fprintf(all, "%q\n", text) }
-	add(a.transport.Reveal())
-	fields := reflect.ValueOf(a)
-	for i := range fields.NumField() {
-		if !fields.Type().Field(i).IsExported() {
-			continue
-		}
-		switch value := fields.Field(i).Interface().(type) {
-		case *tls.Config, func(*http.Request) (*url.URL, error): // see transport
-		case rufus.Secret:
-			add(value.Reveal())
-		default:
-			add(fmt.Sprint(value))
-		}
-	}
-	return rufus.NewSecret(string(all.Sum(nil)))
+	all := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %d %d %d %t %d", a.transport.Reveal(), a.URL.String(), a.Key.Reveal(),
+		a.KeyHeader, a.Timeout, a.MaxConcurrentRequests, a.MinInterval, a.DeviceMetrics, a.MaxDevices))
+	return rufus.NewSecret(string(all[:]))
 }
 
 // Session is one entry of the list.
@@ -119,35 +105,41 @@ type Error struct {
 	// Files are the paths that were read, or that could not be: when one changes, loading again may succeed. They are
 	// not for printing: somebody may have put the key itself where its path belongs.
 	Files []string
+
+	contents fingerprint // of Files
 }
 
 // Error returns the problems, one per line.
 func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
 
-// maxFile bounds sessions.yml, in bytes: 10,000 full entries are 2 MiB, and the YAML package takes up to 200 times
-// the file when it holds nothing but short values.
+// maxFile bounds each file, in bytes. In sessions.yml 10,000 full entries are 2 MiB, and the YAML package takes up to
+// 200 times the file when it holds nothing but short values.
 const maxFile = 4 << 20
 
 // Load reads the configuration at path, the files it names, and $RUFUS_API_KEY or $RUFUS_API_KEY_FILE. Relative paths
 // in it start at its own directory. The error is an *Error.
 func Load(path string) (*Config, error) {
-	data, problem := readFile(path, maxFile)
+	var read snapshot
+	data, problem := read.file(path)
 	if problem != "" {
-		return nil, &Error{
-			Problems: []string{path + ": " + problem + "; give the path of your sessions.yml with --config.file"},
-			Files:    []string{path},
-		}
+		problem = path + ": " + problem + "; give the path of your sessions.yml with --config.file"
+		return nil, &Error{Problems: []string{problem}, Files: read.files, contents: read.contents}
 	}
-	return Parse(data, path)
+	return decode(data, path, read)
 }
 
-// Parse is Load for the content of a file, which path names in messages and whose directory relative paths start at.
+// Parse is Load for the content of a file, which path names in messages and whose directory relative paths start at. A
+// Source does not notice when it changes.
 func Parse(data []byte, path string) (*Config, error) {
-	d := &decoder{dir: filepath.Dir(path), files: []string{path}, labelNames: map[string]bool{}}
+	return decode(data, path, snapshot{files: []string{path}})
+}
+
+func decode(data []byte, path string, read snapshot) (*Config, error) {
+	d := &decoder{dir: filepath.Dir(path), read: read, labelNames: map[string]bool{}}
 	cfg := d.config(data)
-	cfg.Files, cfg.Warnings = d.files, d.warned(path)
+	cfg.Files, cfg.contents, cfg.Warnings = d.read.files, d.read.contents, d.warned(path)
 	if problems := d.report(path); problems != nil {
-		return nil, &Error{Problems: problems, Files: d.files}
+		return nil, &Error{Problems: problems, Files: cfg.Files, contents: cfg.contents}
 	}
 	return cfg, nil
 }
@@ -206,49 +198,31 @@ func (d *decoder) entries(cfg *Config, sessions, devices *node, line int, lines 
 	}
 }
 
-// open opens a regular file to read. Directories, pipes and devices are refused, without waiting for anybody: they
-// would block, need not end, and cannot be read again on a reload.
-func open(path string) (*os.File, error) {
+// readFile returns the content of a regular file of at most maxFile bytes, or what is wrong with it, without its path.
+// Directories, pipes and devices are refused, without waiting for anybody: they would block, need not end, and cannot
+// be read again on a reload.
+func readFile(path string) (data []byte, problem string) {
 	// What is opened is what is looked at: the name may be given to something else in between.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the files
 	if err != nil {
-		return nil, err
-	}
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-	case info.IsDir():
-		err = errIsDirectory
-	case !info.Mode().IsRegular():
-		err = errNotRegular
-	default:
-		return file, nil
-	}
-	_ = file.Close()
-	return nil, err
-}
-
-var (
-	errIsDirectory = errors.New("is a directory, not a file")
-	errNotRegular  = errors.New("is not a regular file")
-)
-
-// readFile returns the content of a regular file of at most limit bytes, or what is wrong with it, without its path.
-func readFile(path string, limit int64) (data []byte, problem string) {
-	file, err := open(path)
-	switch {
-	case errors.Is(err, errIsDirectory), errors.Is(err, errNotRegular):
-		return nil, err.Error()
-	case err != nil:
 		return nil, unreadable(err)
 	}
 	defer func() { _ = file.Close() }()
-	data, err = io.ReadAll(io.LimitReader(file, limit+1))
-	if err != nil {
+	info, err := file.Stat()
+	switch {
+	case err != nil:
 		return nil, unreadable(err)
+	case info.IsDir():
+		return nil, "is a directory, not a file"
+	case !info.Mode().IsRegular():
+		return nil, "is not a regular file"
 	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Sprintf("is larger than %d KiB", limit>>10)
+	data, err = io.ReadAll(io.LimitReader(file, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, unreadable(err)
+	case len(data) > maxFile:
+		return nil, fmt.Sprintf("is larger than %d KiB", maxFile>>10)
 	}
 	return data, ""
 }

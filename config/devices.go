@@ -105,7 +105,7 @@ func (d *decoder) rule(item *node) (rule discovery.Rule, ok bool) {
 	lines := d.mapping(item, "a rule of devices", []field{
 		later("alias"), later("serial_number"), later("name"), later("race"), later("expected"),
 		{name: "silent_after", wanted: "a duration such as 10m, or 0s for never", text: duration(&rule.SilentAfter, 0)},
-		{name: "ignore", wanted: "true or false", text: boolean(&rule.Ignore)},
+		{name: "ignore", wanted: wantedBoolean, text: oneOf(&rule.Ignore, booleans)},
 	})
 	ok = d.expression(&rule.Alias, "alias", values["alias"], lines)
 	ok = d.expression(&rule.SerialNumber, "serial_number", values["serial_number"], lines) && ok

@@ -35,22 +35,14 @@ type race struct {
 
 // readRaces decodes the list of races, nil when the file has none.
 func (d *decoder) readRaces(list *node) {
-	switch {
-	case list == nil:
-		return
-	case !isList(list) && !isNull(list):
-		d.refuse(list.Line, "races is not a list", wantedRaces)
-		return
-	case len(list.Content) == 0:
-		d.refuse(list.Line, "the list of races is empty", wantedRaces)
+	if list == nil {
 		return
 	}
-	d.races = map[string]race{}
-	for _, item := range list.Content {
-		if !d.visit(item) {
-			break
+	for item := range d.items(list, "races", wantedRaces) {
+		if d.races == nil {
+			d.races = map[string]race{}
 		}
-		d.readRace(follow(item))
+		d.readRace(item)
 	}
 }
 

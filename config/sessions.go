@@ -39,21 +39,10 @@ var (
 
 // sessions decodes the list of sessions.
 func (d *decoder) sessions(list *node) []Session {
-	if !isList(list) && !isNull(list) {
-		d.refuse(list.Line, "sessions is not a list", wantedList)
-		return nil
-	}
-	if len(list.Content) == 0 {
-		d.refuse(list.Line, "the list of sessions is empty", wantedList)
-		return nil
-	}
 	var sessions []Session
 	ids, names := map[string]int{}, map[string]int{} // where each was first seen
-	for _, item := range list.Content {
-		if !d.visit(item) {
-			break
-		}
-		session, line := d.session(follow(item))
+	for item := range d.items(list, "sessions", wantedList) {
+		session, line := d.session(item)
 		if id := session.Target.ID.Reveal(); id != "" {
 			// Letter case tells neither tokens nor ids apart: in the documentation's examples all are upper-case.
 			if first := ids[strings.ToLower(id)]; first != 0 {
@@ -63,7 +52,7 @@ func (d *decoder) sessions(list *node) []Session {
 			}
 			ids[strings.ToLower(id)] = line
 			d.suspectID(session.Target, line)
-			d.secrets = append(d.secrets, id)
+			d.secrets = append(d.secrets, session.Target.ID)
 		}
 		if first := names[session.Name]; first != 0 && session.Name != "" {
 			d.refuse(line, fmt.Sprintf("the entry in line %d has the same name", first),
@@ -232,11 +221,7 @@ type public struct {
 
 // checkPublic refuses public text that contains a secret, whatever its letter case.
 func (d *decoder) checkPublic() {
-	secrets := make([]rufus.Secret, len(d.secrets))
-	for i, secret := range d.secrets {
-		secrets[i] = rufus.NewSecret(secret)
-	}
-	mask := rufus.NewMask(secrets)
+	mask := rufus.NewMask(d.secrets)
 	for _, p := range d.public {
 		if mask.Contains(p.text) {
 			d.refuse(p.line, p.what+" contains the API key or a configured token or id",

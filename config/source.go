@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"io"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +20,7 @@ type Source struct {
 
 	mu     sync.Mutex // guards what follows
 	files  []string
-	loaded fingerprint // of files, as the last load found them
+	loaded fingerprint // of files, as the last load read them
 	seen   fingerprint // of files, as the last look found them
 }
 
@@ -43,8 +42,14 @@ func NewSource(load func() (*Config, error)) *Source {
 // Load loads the configuration and passes it to use. Configurations are used one at a time, in the order in which they
 // were read. The error is that of ctx, an *Error, that of use, or says that the file system hangs.
 func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
-	files := s.watched()
-	got, err := alone(ctx, s.turn, func() snapshot { return s.read(files) })
+	type result struct {
+		config *Config
+		err    error
+	}
+	got, err := alone(ctx, s.turn, func() result {
+		cfg, err := s.load()
+		return result{cfg, err}
+	})
 	if err != nil {
 		if ctx.Err() == nil {
 			s.mu.Lock()
@@ -55,7 +60,11 @@ func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 	}
 	defer func() { <-s.turn }()
 	s.mu.Lock()
-	s.files, s.loaded = got.files, got.sum
+	if failed := (*Error)(nil); errors.As(got.err, &failed) {
+		s.files, s.loaded = failed.Files, failed.contents
+	} else {
+		s.files, s.loaded = got.config.Files, got.config.contents
+	}
 	s.mu.Unlock()
 	if got.err != nil {
 		return got.err
@@ -66,7 +75,9 @@ func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 // Changed reports whether the files are not as they were loaded and two calls in a row found the same: a list that an
 // editor has half written can be valid. A file system that hangs is a change too, and so is its return.
 func (s *Source) Changed(ctx context.Context) bool {
-	files := s.watched()
+	s.mu.Lock()
+	files := s.files
+	s.mu.Unlock()
 	now, err := alone(ctx, s.turn, func() fingerprint { return s.fingerprint(files) })
 	switch {
 	case err == nil:
@@ -81,46 +92,6 @@ func (s *Source) Changed(ctx context.Context) bool {
 	changed := now != s.loaded && now == s.seen
 	s.seen = now
 	return changed
-}
-
-func (s *Source) watched() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.files
-}
-
-// snapshot is the result of one load.
-type snapshot struct {
-	config *Config
-	err    error
-	files  []string
-	sum    fingerprint // of files, from before they were read: what changes from then on is a change
-}
-
-// read loads the configuration. Which files it consists of, only reading tells, so it reads again if they are others.
-func (s *Source) read(files []string) snapshot {
-	for {
-		sum := s.fingerprint(files)
-		cfg, err := s.load()
-		found := filesOf(cfg, err)
-		if found == nil || slices.Equal(found, files) {
-			return snapshot{cfg, err, files, sum}
-		}
-		files = found
-	}
-}
-
-// filesOf returns the files that cfg was read from, or that err is about.
-func filesOf(cfg *Config, err error) []string {
-	var failed *Error
-	switch {
-	case cfg != nil:
-		return cfg.Files
-	case errors.As(err, &failed):
-		return failed.Files
-	default:
-		return nil
-	}
 }
 
 // alone waits for its turn and for read, both together no longer than readTimeout. If it returns no error, the turn has
@@ -159,26 +130,28 @@ type fingerprint [sha256.Size]byte
 // hung stands for files that cannot be read because their file system hangs.
 var hung = fingerprint(sha256.Sum256([]byte("hung")))
 
-func fingerprintOf(files []string) (sum fingerprint) {
-	all := sha256.New()
+// fingerprintOf returns what the files hold now.
+func fingerprintOf(files []string) fingerprint {
+	var now snapshot
 	for _, file := range files {
-		one := sha256.New()
-		if err := hash(one, file); err != nil {
-			_, _ = io.WriteString(one, err.Error())
-		}
-		all.Write(one.Sum(nil))
+		_, _ = now.file(file)
 	}
-	all.Sum(sum[:0])
-	return sum
+	return now.contents
 }
 
-// hash writes the content of a file to sum, if it is one that a configuration can be read from.
-func hash(sum io.Writer, path string) error {
-	file, err := open(path)
-	if err != nil {
-		return err
+// snapshot is what was read.
+type snapshot struct {
+	files    []string
+	contents fingerprint // of files as they were when they were read: what changes from then on is a change
+}
+
+// file returns the content of a file or what is wrong with it, as readFile does, and adds either to the snapshot.
+func (s *snapshot) file(path string) (data []byte, problem string) {
+	data, problem = readFile(path)
+	if !slices.Contains(s.files, path) {
+		s.files = append(s.files, path)
+		content := sha256.Sum256(append(data, problem...))
+		s.contents = sha256.Sum256(append(s.contents[:], content[:]...))
 	}
-	defer func() { _ = file.Close() }()
-	_, err = io.Copy(sum, io.LimitReader(file, maxFile+1))
-	return err
+	return data, problem
 }

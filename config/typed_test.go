@@ -248,7 +248,7 @@ func particular(t *testing.T) (edits []edit) {
 	add(at("labels: {point"), "{point: finish}", "finish", "labels is not a mapping", "write it as")
 
 	// The api section.
-	add(at("device_metrics"), "true", "maybe", "device_metrics is neither true nor false", "give true or false")
+	add(at("device_metrics"), "true", "maybe", "device_metrics has an unknown value", "give true or false")
 	add(at("max_devices"), "500", "0", "max_devices is out of range", "give a number from 1 to 10000")
 	add(at("max_devices"), "500", "10001", "max_devices is out of range", "give a number from 1 to 10000")
 	add(at("max_devices"), "500", "many", "max_devices is not a number", "give a number from 1 to 10000")
@@ -256,7 +256,7 @@ func particular(t *testing.T) (edits []edit) {
 	add(at("https://api.example"), "https://", "", "url does not begin with http", "https://api.runonrufus.com/v0")
 	add(at("key_header"), "api_key", "Authorization", "key_header has an unknown value", "give api_key or x-api-key")
 	add(at("min_version"), "TLS12", "1.2", "min_version has an unknown value", "give one of TLS10")
-	add(at("proxy_url"), "http://proxy:3128", "proxy:3128", "proxy_url is not a valid proxy address", "write scheme://host:port")
+	add(at("proxy_url"), "http://proxy:3128", "proxy:3128", "proxy_url is not a valid proxy address", "give scheme://host:port")
 
 	// Rules.
 	alias := at("(?P<point>START")
@@ -303,7 +303,7 @@ func particular(t *testing.T) (edits []edit) {
 	ignore := at("ignore: true")
 	add(ignore, "ignore: true", "ignore: true\n    race: 5k", "race has no effect together with ignore", "remove one of them")
 	reported(ignore + 1)
-	add(ignore, "true", "yep", "ignore is neither true nor false", "give true or false")
+	add(ignore, "true", "yep", "ignore has an unknown value", "give true or false")
 	return edits
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"regexp"
 	"slices"
 	"sort"
@@ -14,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"rufus_exporter/rufus"
 )
 
 type node = yaml.Node
@@ -34,15 +37,15 @@ const (
 // that an all-digit token stays text, and every message is our own, so that none quotes what it should not.
 type decoder struct {
 	dir      string // relative paths start here
-	files    []string
+	read     snapshot
 	raw      [][]byte // the lines of the file
 	refusals []refusal
 	more     int // refusals beyond maxRefusals
 	warnings []refusal
 	apiKey   string
-	values   int      // visited so far
-	secrets  []string // all in the file, and the API key
-	public   []public // must contain none of them
+	values   int            // visited so far
+	secrets  []rufus.Secret // all in the file, and the API key
+	public   []public       // must contain none of them
 
 	labelNames map[string]bool // of all entries
 	races      map[string]race // by name; nil when the file lists none
@@ -211,14 +214,8 @@ var syntaxLine = regexp.MustCompile(`^yaml: (line \d+: )?`)
 // problem.
 func (d *decoder) syntax(data []byte, problem string) {
 	lines := bytes.SplitAfter(data, []byte("\n"))
-	ends := make([]int, len(lines))
-	end := 0
-	for i, line := range lines {
-		end += len(line)
-		ends[i] = end
-	}
 	i := sort.Search(len(lines)-1, func(i int) bool {
-		_, p := parseYAML(data[:ends[i]])
+		_, p := parseYAML(bytes.Join(lines[:i+1], nil))
 		return p == problem
 	})
 	text := bytes.TrimLeft(lines[i], " ")
@@ -303,6 +300,18 @@ func (d *decoder) scalar(line int, value *node, name string, f field) bool {
 	return true
 }
 
+// section is mapping for settings that may all be missing: n may be nil or null.
+func (d *decoder) section(n *node, name string, fields []field) (lines map[string]int) {
+	switch {
+	case n == nil || isNull(n):
+		return nil
+	case !isMapping(n):
+		d.refuse(n.Line, name+" is not a mapping", "write its settings below it, each as \"name: value\"")
+		return nil
+	}
+	return d.mapping(n, name, fields)
+}
+
 // mapping gives each value of n to its field and returns the lines of the keys that were there. Keys of which there
 // is no field are refused.
 func (d *decoder) mapping(n *node, where string, fields []field) (lines map[string]int) {
@@ -326,6 +335,24 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 		}
 	})
 	return lines
+}
+
+// items returns the values of a list, which must have some.
+func (d *decoder) items(n *node, name, wanted string) iter.Seq[*node] {
+	return func(yield func(*node) bool) {
+		switch {
+		case !isList(n) && !isNull(n):
+			d.refuse(n.Line, name+" is not a list", wanted)
+			return
+		case len(n.Content) == 0:
+			d.refuse(n.Line, "the list of "+name+" is empty", wanted)
+		}
+		for _, item := range n.Content {
+			if !d.visit(item) || !yield(follow(item)) {
+				return
+			}
+		}
+	}
 }
 
 // pairs calls each with the keys and values of a mapping. A key that appears again is refused, as is one that is

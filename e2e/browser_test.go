@@ -35,18 +35,18 @@ const inStory = 170 * time.Second
 
 // inStoryStates are the states of the demo's sessions then.
 var inStoryStates = map[string]string{
-	"start-5k":         "active",
-	"split-3k":         "closed",
-	"turn-5k":          "active",
+	"start-5k":         "waiting", // for the next lap
+	"split-3k":         "closed while due",
+	"turn-5k":          "waiting",
 	"finish-5k":        "active",
 	"finish-5k-backup": "active",
-	"start-10k":        "active",
+	"start-10k":        "waiting",
 	"turn-10k":         "active",
 	"turn-10k-token":   "closed",
 	"split-7k":         "active",
-	"finish-10k":       "active",
-	"kids-run":         "closed",
-	"start-half":       "active",
+	"finish-10k":       "waiting",
+	"kids-run":         "finished",
+	"start-half":       "waiting",
 	"mistyped":         "failing",
 }
 
@@ -89,7 +89,7 @@ func testStatusPage(t *testing.T, chromium *browser) {
 		})
 		name := fmt.Sprint(i, strings.Repeat("W", 99))
 		states[name] = "active"
-		fmt.Fprintf(&sessions, "  - token: %s\n    name: %s\n    labels: {race: %s}\n",
+		fmt.Fprintf(&sessions, "  - token: %s\n    name: %s\n    labels: {place: %s}\n",
 			simulator.ID(id), name, strings.Repeat("M", 200))
 	}
 	failing := strings.Repeat("X", 100)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,11 +33,13 @@ import (
 	"github.com/prometheus/alertmanager/silence"
 	"github.com/prometheus/alertmanager/timeinterval"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	configutil "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/notifier"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -137,15 +140,18 @@ type bench struct {
 	gun   time.Time
 	wires *wires
 
-	api      *simulator.Server
-	refused  atomic.Value // path, a string, of the calls that the API refuses
-	sessions string       // the content of sessions.yml
-	reloaded prometheus.Gauge
-	exporter func() // stops it; nil while it is down
+	api       *simulator.Server
+	refused   atomic.Value // path, a string, of the calls that the API refuses
+	scenario  scenario     // with the entries as they are now
+	mats      []mat        // all that there ever are
+	reloaded  prometheus.Gauge
+	exporters map[string]*exporterProcess // by address; those that run
 
 	server       *promServer
 	alertmanager *alertmanager
-	evaluating   chan struct{}
+	deaf         atomic.Bool   // nobody can be told of anything
+	stalled      atomic.Bool   // rules are not evaluated in time
+	evaluating   chan struct{} // one group of rules at a time
 	seen         *seen
 }
 
@@ -154,18 +160,37 @@ func (b *bench) at(t time.Time) time.Duration { return t.Sub(b.gun) }
 
 // The addresses that the parts have for each other.
 const (
-	apiAddress      = "api:80"
-	exporterAddress = "exporter:10210"
+	apiAddress          = "api:80"
+	exporterAddress     = "exporter:10210"
+	otherAddress        = "other:10210" // of another exporter
+	prometheusAddress   = "prometheus:9090"
+	alertmanagerAddress = "alertmanager:9093"
 )
 
-// startExporter starts the program as main does, on the bench's wires.
-func (b *bench) startExporter() {
-	cfg, err := config.Parse([]byte(b.sessions), "sessions.yml")
+// exporterProcess is the program while it runs.
+type exporterProcess struct {
+	reload func() // the file
+	stop   func()
+}
+
+// entries reads the sessions.yml as it is now.
+func (b *bench) entries() (*config.Config, []collector.Entry) {
+	cfg, err := config.Parse([]byte(b.scenario.sessions(b.gun)), "sessions.yml")
 	if err != nil {
-		b.t.Fatal(err)
+		b.t.Fatalf("%v, in\n%s", err, b.scenario.sessions(b.gun))
 	}
-	var roster *collector.Roster
-	metrics := collector.NewExporter(func() *collector.Sessions { return roster.Current() })
+	entries := make([]collector.Entry, len(cfg.Sessions))
+	for i, s := range cfg.Sessions {
+		entries[i] = collector.Entry(s)
+	}
+	return cfg, entries
+}
+
+// startExporter starts the program as main does, on the bench's wires.
+func (b *bench) startExporter(address string) {
+	cfg, entries := b.entries()
+	var current atomic.Pointer[collector.Roster]
+	metrics := collector.NewExporter(func() *collector.Sessions { return current.Load().Current() })
 	transport := rufus.NewTransport(rufus.TransportOptions{
 		TLS: cfg.API.TLS, Proxy: cfg.API.Proxy, MaxConns: cfg.API.MaxConcurrentRequests, Timeout: cfg.API.Timeout,
 		Dial: b.wires.dial,
@@ -181,21 +206,19 @@ func (b *bench) startExporter() {
 		Now:                   time.Now,
 		Logger:                discard,
 	})
-	entries := make([]collector.Entry, len(cfg.Sessions))
-	for i, s := range cfg.Sessions {
-		entries[i] = collector.Entry(s)
-	}
-	roster = fetcher.Roster(entries, cfg.Discovery, nil)
+	current.Store(fetcher.Roster(entries, cfg.Discovery, nil))
 
 	registry := prometheus.NewRegistry()
 	b.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "rufus_exporter_config_last_reload_successful"})
 	b.reloaded.Set(1)
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{Name: "rufus_exporter_build_info"})
 	buildInfo.Set(1)
-	registry.MustRegister(metrics, b.reloaded, buildInfo)
+	started := prometheus.NewGauge(prometheus.GaugeOpts{Name: "process_start_time_seconds"})
+	started.Set(float64(time.Now().UnixMilli()) / 1000)
+	registry.MustRegister(metrics, b.reloaded, buildInfo, started)
 
-	stop := b.wires.serve(exporterAddress, web.NewHandler(web.Options{
-		Sessions:      roster.Sessions,
+	stop := b.wires.serve(address, web.NewHandler(web.Options{
+		Sessions:      func(ctx context.Context) *collector.Sessions { return current.Load().Sessions(ctx) },
 		Exporter:      registry,
 		ReloadError:   func() error { return nil },
 		TelemetryPath: "/metrics",
@@ -205,31 +228,103 @@ func (b *bench) startExporter() {
 		Now:           time.Now,
 		Logger:        discard,
 	}))
-	b.exporter = func() {
-		stop()
-		transport.CloseIdleConnections()
-		b.exporter = nil
+	b.seen.mu.Lock()
+	defer b.seen.mu.Unlock()
+	b.exporters[address] = &exporterProcess{
+		reload: func() {
+			cfg, entries := b.entries()
+			current.Store(fetcher.Roster(entries, cfg.Discovery, current.Load()))
+		},
+		stop: func() {
+			stop()
+			transport.CloseIdleConnections()
+		},
 	}
+}
+
+func (b *bench) stopExporter(address string) {
+	b.seen.mu.Lock()
+	e := b.exporters[address]
+	delete(b.exporters, address)
+	b.seen.mu.Unlock()
+	e.stop()
 }
 
 // restartExporter leaves it down for so long.
 func (b *bench) restartExporter(down time.Duration) {
-	b.exporter()
+	b.stopExporter(exporterAddress)
 	time.Sleep(down)
-	b.startExporter()
+	b.startExporter(exporterAddress)
+}
+
+// reload replaces the entries of sessions.yml.
+func (b *bench) reload(mats []mat) {
+	b.seen.mu.Lock()
+	b.scenario.mats = mats
+	b.seen.mu.Unlock()
+	for _, e := range b.exporters {
+		e.reload()
+	}
 }
 
 // prometheusConfig is what the README tells users to configure, with rules evaluated as often.
-const prometheusConfig = `
-global:
-  evaluation_interval: 15s
-scrape_configs:
-  - job_name: rufus
-    scrape_interval: 15s
-    scrape_timeout: 10s
-    static_configs:
-      - targets: ["` + exporterAddress + `"]
-`
+func (s scenario) prometheusConfig() string {
+	common := fmt.Sprintf("    scrape_interval: %s\n    scrape_timeout: 10s\n", s.interval())
+	text := "global:\n  evaluation_interval: 15s\nscrape_configs:\n"
+	if s.probe { // docs/prometheus.md, without service discovery
+		text += "  - job_name: rufus\n" + common + `    metrics_path: /probe
+    relabel_configs:
+      - source_labels: [__address__]
+        target_label: __param_target
+      - source_labels: [__address__]
+        target_label: instance
+      - target_label: __address__
+        replacement: ` + exporterAddress + `
+  - job_name: rufus-exporter
+    params:
+      collect[]: [exporter]
+` + common
+	} else {
+		text += "  - job_name: rufus\n" + common
+	}
+	for _, line := range s.scrape {
+		text += "    " + line + "\n"
+	}
+	if s.itself {
+		text += "  - job_name: prometheus\n  - job_name: alertmanager\n"
+	}
+	return text
+}
+
+// interval returns how often it scrapes.
+func (s scenario) interval() time.Duration { return cmp.Or(s.every, 15*second) }
+
+// targets returns what is scraped, by job: the exporters at these addresses.
+func (s scenario) targets(addresses ...string) map[string][]*targetgroup.Group {
+	group := func(labels model.LabelSet, addresses ...string) []*targetgroup.Group {
+		g := &targetgroup.Group{Source: "0", Labels: labels}
+		for _, a := range addresses {
+			g.Targets = append(g.Targets, model.LabelSet{model.AddressLabel: model.LabelValue(a)})
+		}
+		return []*targetgroup.Group{g}
+	}
+	targets := map[string][]*targetgroup.Group{}
+	if s.probe {
+		var names []string
+		for _, m := range s.mats {
+			names = append(names, m.name)
+		}
+		targets["rufus"] = group(s.target, names...)
+		targets["rufus-exporter"] = group(nil, addresses...)
+	} else {
+		targets["rufus"] = group(s.target, addresses...)
+	}
+	if s.itself {
+		targets["prometheus"] = group(nil, prometheusAddress)
+		targets["alertmanager"] = group(nil, alertmanagerAddress)
+	}
+	return targets
+}
 
 // promServer is Prometheus without its HTTP server. Its storage outlives a restart.
 type promServer struct {
@@ -239,7 +334,10 @@ type promServer struct {
 	rules  string      // path of the rule file
 	blind  atomic.Bool // what it scrapes is lost
 
-	stop func() // nil while it is down
+	runs    atomic.Bool
+	targets chan map[string][]*targetgroup.Group // to be scraped from now on
+	last    map[string][]*targetgroup.Group      // the last of them
+	stop    func()
 }
 
 func newPromServer(b *bench, ruleFile string) *promServer {
@@ -283,7 +381,7 @@ func (a appender) Commit() error {
 // start begins to scrape and to evaluate.
 func (s *promServer) start() {
 	t := s.b.t
-	cfg, err := promconfig.Load(prometheusConfig, discard)
+	cfg, err := promconfig.Load(s.b.scenario.prometheusConfig(), discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,12 +400,15 @@ func (s *promServer) start() {
 	if err := scraping.ApplyConfig(cfg); err != nil {
 		t.Fatal(err)
 	}
-	targets := make(chan map[string][]*targetgroup.Group, 1)
-	targets <- map[string][]*targetgroup.Group{"rufus": {{
-		Source: "0", Targets: []model.LabelSet{{model.AddressLabel: exporterAddress}},
-	}}}
+	s.targets = make(chan map[string][]*targetgroup.Group, 1)
+	if s.last == nil {
+		s.last = s.b.scenario.targets(exporterAddress)
+	}
+	s.targets <- s.last
 
 	ctx, cancel := context.WithCancel(context.Background())
+	registry := prometheus.NewRegistry()
+	unserve := s.b.wires.serve(prometheusAddress, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	evaluating := rules.NewManager(&rules.ManagerOptions{
 		Context:         ctx,
 		QueryFunc:       rules.EngineQueryFunc(s.engine, s.db),
@@ -319,7 +420,7 @@ func (s *promServer) start() {
 		ForGracePeriod:  10 * time.Minute,
 		ResendDelay:     time.Minute,
 		Logger:          discard,
-		Registerer:      prometheus.NewRegistry(),
+		Registerer:      registry,
 		Parser:          parser.NewParser(parser.Options{}),
 	})
 	err = evaluating.Update(time.Duration(cfg.GlobalConfig.EvaluationInterval), []string{s.rules},
@@ -329,15 +430,23 @@ func (s *promServer) start() {
 	}
 
 	var running sync.WaitGroup
-	running.Go(func() { _ = scraping.Run(targets) })
+	running.Go(func() { _ = scraping.Run(s.targets) })
 	running.Go(evaluating.Run)
+	s.runs.Store(true)
 	s.stop = func() {
+		s.runs.Store(false)
 		scraping.Stop()
 		evaluating.Stop()
 		cancel()
 		running.Wait()
-		s.stop = nil
+		unserve()
 	}
+}
+
+// scrape changes what is scraped.
+func (s *promServer) scrape(targets map[string][]*targetgroup.Group) {
+	s.last = targets
+	s.targets <- targets
 }
 
 // restart leaves it down for so long.
@@ -379,6 +488,7 @@ func startAlertmanager(b *bench, configFile string) *alertmanager {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &alertmanager{b: b}
+	unserve := b.wires.serve(alertmanagerAddress, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	m.alerts, err = mem.NewAlerts(ctx, 30*time.Minute, 0, silencer, discard, recorder, registry, featurecontrol.NoopFlags{})
 	if err != nil {
 		b.t.Fatal(err)
@@ -409,6 +519,7 @@ func startAlertmanager(b *bench, configFile string) *alertmanager {
 		m.alerts.Close()
 		cancel()
 		running.Wait()
+		unserve()
 	}
 	return m
 }
@@ -430,7 +541,7 @@ func (m *alertmanager) Send(alerts ...*notifier.Alert) {
 	}
 }
 
-// inhibits says whether nobody is to be told of an alert.
+// inhibits reports whether nobody is to be told of an alert.
 func (m *alertmanager) inhibits(of labels.Labels) bool {
 	return m.inhibitor.Mutes(context.Background(), labelSet(of))
 }
@@ -452,6 +563,9 @@ func (p phone) Notify(ctx context.Context, alerts ...*amalert.Alert) (retry bool
 	group, ok := notify.GroupKey(ctx)
 	if !ok {
 		return false, errors.New("a notification without a group")
+	}
+	if p.b.deaf.Load() {
+		return false, errors.New("nobody answers")
 	}
 	r := ring{at: p.b.at(time.Now()), receiver: p.receiver, group: group}
 	for _, a := range alerts {
@@ -477,7 +591,9 @@ type seen struct {
 	mu       sync.Mutex // guards what Notify writes, and the rest until the day is over
 	episodes []*episode // in the order in which they fired
 	rings    []ring
-	problems []string // rules that could not be evaluated, texts that are wrong
+	moments  []moment
+	facts    map[string][]fact // by the name of the mat, one a tick
+	problems []string          // rules that could not be evaluated, texts that are wrong
 
 	open map[string]*episode // those of episodes that go on
 	over bool                // what happens while the parts are stopped is no part of the day
@@ -490,7 +606,16 @@ type episode struct {
 	fingerprint model.Fingerprint
 	fired       time.Duration
 	resolved    time.Duration // never, if it was still firing in the end
-	inhibited   bool          // when it fired
+	inhibited   bool          // when it fired, or later
+}
+
+func (e *episode) name() string     { return e.labels["alertname"] }
+func (e *episode) critical() bool   { return e.labels["severity"] == "critical" }
+func (e *episode) identity() string { return fmt.Sprint(e.labels) }
+
+func (e *episode) String() string {
+	return fmt.Sprintf("%s %s of %s from %s to %s", e.labels["severity"], e.name(),
+		cmp.Or(e.labels["session"], e.labels["race"], "all"), short(e.fired), short(e.resolved))
 }
 
 // ring is one notification.
@@ -500,6 +625,18 @@ type ring struct {
 	firing, resolved []model.Fingerprint
 }
 
+// moment is what fires after an evaluation.
+type moment struct {
+	at     time.Duration
+	firing []firing
+}
+
+type firing struct {
+	*episode
+
+	muted bool
+}
+
 // never is later than everything.
 const never = time.Duration(1<<63 - 1)
 
@@ -507,6 +644,9 @@ const never = time.Duration(1<<63 - 1)
 func (b *bench) evaluate(ctx context.Context, group *rules.Group, at time.Time) {
 	b.evaluating <- struct{}{} // one group at a time, for only one goroutine may wait for the others
 	defer func() { <-b.evaluating }()
+	if b.stalled.Load() {
+		time.Sleep(40 * second)
+	}
 	rules.DefaultEvalIterationFunc(ctx, group, at)
 	synctest.Wait() // until Alertmanager knows
 	b.seen.mu.Lock()
@@ -519,34 +659,44 @@ func (b *bench) evaluate(ctx context.Context, group *rules.Group, at time.Time) 
 			b.seen.problem("%s: %v", rule.Name(), err)
 		}
 	}
-	firing := make(map[string]bool)
+	firings := make(map[string]bool)
+	now := moment{at: b.at(at)}
 	for _, rule := range group.AlertingRules() {
 		for _, a := range rule.ActiveAlerts() {
 			if a.State != rules.StateFiring {
 				continue
 			}
 			key := group.Name() + a.Labels.String()
-			firing[key] = true
+			firings[key] = true
+			muted := b.alertmanager.inhibits(a.Labels)
 			e := b.seen.open[key]
 			if e == nil {
 				set := labelSet(a.Labels)
 				e = &episode{
 					labels: a.Labels.Map(), text: a.Annotations.Map(), fingerprint: set.Fingerprint(),
-					fired: b.at(at), resolved: never, inhibited: b.alertmanager.inhibits(a.Labels),
+					fired: b.at(at), resolved: never,
 				}
 				b.seen.open[key] = e
 				b.seen.episodes = append(b.seen.episodes, e)
-				b.seen.proofread(e)
 			}
+			e.inhibited = e.inhibited || muted
+			b.seen.proofread(e, a.Annotations.Map())
+			now.firing = append(now.firing, firing{e, muted})
 		}
 	}
 	for key, e := range b.seen.open {
-		if strings.HasPrefix(key, group.Name()+"{") && !firing[key] {
+		if strings.HasPrefix(key, group.Name()+"{") && !firings[key] {
 			e.resolved = b.at(at)
 			delete(b.seen.open, key)
 		}
 	}
+	if group.Name() == mainGroup {
+		b.seen.moments = append(b.seen.moments, now)
+	}
 }
+
+// mainGroup is the group of the rules about races.
+const mainGroup = "rufus"
 
 // problem notes what is wrong once.
 func (s *seen) problem(format string, args ...any) {
@@ -555,19 +705,35 @@ func (s *seen) problem(format string, args ...any) {
 	}
 }
 
+// actions are the words with which a description may begin.
+var actions = []string{
+	"Go to", "Look ", "Check ", "Compare ", "Start ", "Send ", "Ask ", "Bring ", "Set ", "Fix ", "Read ", "Raise ", "Do ",
+}
+
 // proofread looks for what a tired person must not read, or miss.
-func (s *seen) proofread(e *episode) {
-	for name, text := range e.text {
+func (s *seen) proofread(e *episode, texts map[string]string) {
+	for name, text := range texts {
 		if strings.Contains(text, "error expanding template") || strings.Contains(text, "<no value>") ||
 			strings.Contains(text, "  ") || strings.TrimSpace(text) != text || text == "" {
-			s.problem("%s: the %s is %q", e.labels["alertname"], name, text)
+			s.problem("%s: the %s is %q", e.name(), name, text)
 		}
 	}
-	if name := e.labels["session"]; !strings.Contains(e.text["summary"], name) {
-		s.problem("%s: the summary does not name %s: %q", e.labels["alertname"], name, e.text["summary"])
+	summary, description := texts["summary"], texts["description"]
+	first := description
+	if i := strings.IndexAny(description, ".?"); i >= 0 {
+		first = description[:i+1]
 	}
-	if e.text["runbook_url"] == "" || e.labels["severity"] == "" {
-		s.problem("%s has no runbook_url or no severity", e.labels["alertname"])
+	if len(summary) > 80 || len(first) > 120 {
+		s.problem("%s: too long for a phone: %q, %q", e.name(), e.text["summary"], first)
+	}
+	if !slices.ContainsFunc(actions, func(a string) bool { return strings.HasPrefix(description, a) }) {
+		s.problem("%s: the description does not begin with what to do: %q", e.name(), description)
+	}
+	if name := e.labels["session"]; !strings.Contains(description, name) {
+		s.problem("%s: the description does not name %s: %q", e.name(), name, description)
+	}
+	if texts["runbook_url"] == "" || e.labels["severity"] == "" {
+		s.problem("%s has no runbook_url or no severity", e.name())
 	}
 }
 
@@ -576,12 +742,19 @@ type pack struct{ rules, alertmanager string }
 
 // play plays a scenario in a bubble, in which monitoring begins at once, and returns what was seen.
 func (s scenario) play(t *testing.T, files pack) *seen {
-	result := &seen{open: make(map[string]*episode)}
+	t.Helper()
+	if _, errs := rulefmt.ParseFile(files.rules, false, model.UTF8Validation, parser.NewParser(parser.Options{}), discard); errs != nil {
+		t.Fatal(errs)
+	}
+	result := &seen{open: make(map[string]*episode), facts: make(map[string][]fact)}
 	synctest.Test(t, func(t *testing.T) {
+		if !s.date.IsZero() {
+			time.Sleep(time.Until(s.date.Add(s.from)))
+		}
 		gun := time.Now().Add(-s.from)
 		b := &bench{
-			t: t, gun: gun, wires: &wires{hosts: make(map[string]chan net.Conn)},
-			evaluating: make(chan struct{}, 1), seen: result,
+			t: t, gun: gun, wires: &wires{hosts: make(map[string]chan net.Conn)}, scenario: s, mats: s.everyMat(),
+			evaluating: make(chan struct{}, 1), seen: result, exporters: make(map[string]*exporterProcess),
 		}
 		defer time.Sleep(time.Minute) // in which everything ends that was under way
 		races := cityRun
@@ -595,7 +768,6 @@ func (s scenario) play(t *testing.T, files pack) *seen {
 		if s.day != nil {
 			s.day(&day, gun.Add)
 		}
-		b.sessions = s.sessions()
 		b.api = simulator.New(day)
 		b.refused.Store("")
 		defer b.wires.serve(apiAddress, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -606,8 +778,12 @@ func (s scenario) play(t *testing.T, files pack) *seen {
 			b.api.ServeHTTP(w, r)
 		}))()
 
-		b.startExporter()
-		defer func() { b.exporter() }()
+		b.startExporter(exporterAddress)
+		defer func() {
+			for address := range b.exporters {
+				b.stopExporter(address)
+			}
+		}()
 		b.alertmanager = startAlertmanager(b, files.alertmanager)
 		defer b.alertmanager.stop()
 		b.server = newPromServer(b, files.rules)
@@ -618,6 +794,9 @@ func (s scenario) play(t *testing.T, files pack) *seen {
 		}()
 		b.server.start()
 		defer func() { b.server.stop() }()
+		watching := make(chan struct{})
+		go b.watch(watching)
+		defer func() { <-watching }()
 
 		for _, a := range s.accidents {
 			time.Sleep(time.Until(gun.Add(a.at)))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -177,47 +178,34 @@ func (v raw) number() Option[float64] {
 // dates reads date-times and collects the names of those that are unreadable.
 type dates struct{ unreadable string }
 
-// read returns the instant of a date-time. It reads RFC 3339 (documented) and other unambiguous forms: a space instead
-// of T, lower case, an offset like +0100 or +01. Everything else is unreadable, because its meaning would be a guess: a
-// number, a date without a zone, an impossible date. Absent, null and "" give no instant but are not unreadable. The
-// same goes for the ways in which some servers write "none": the years 0 and 1 in any zone, and the start of Unix time.
+// read returns the instant of a date-time. It reads RFC 3339 (documented) and otherForms. Everything else is
+// unreadable, because its meaning would be a guess: a number, a date without a zone, an impossible date. Absent, null
+// and "" give no instant but are not unreadable. The same goes for the ways in which some servers write "none": the
+// years 0 and 1 in any zone, and the start of Unix time.
 func (d *dates) read(name string, value raw) Option[time.Time] {
 	text := value.unquote()
 	if value == nil || value.is('n') || string(value) == `""` || bytes.HasPrefix(text, []byte("0000-00-00")) {
 		return Option[time.Time]{}
 	}
 	var at time.Time
-	switch err := at.UnmarshalText(text); {
-	case err != nil && at.UnmarshalText(rfc3339(text)) != nil:
-		if d.unreadable != "" {
-			d.unreadable += " "
+	err := at.UnmarshalText(text)
+	if err != nil && len(text) <= maxTime {
+		other := strings.Replace(strings.ToUpper(string(text)), " ", "T", 1)
+		for i := 0; err != nil && i < len(otherForms); i++ {
+			at, err = time.Parse(otherForms[i], other)
 		}
-		d.unreadable += name
+	}
+	switch {
+	case err != nil:
+		d.unreadable = strings.TrimSpace(d.unreadable + " " + name)
 	case at.Year() > 1 && !at.Equal(time.Unix(0, 0)):
 		return Some(at)
 	}
 	return Option[time.Time]{}
 }
 
-// rfc3339 converts the other forms that are read to RFC 3339. It does not check them.
-func rfc3339(text []byte) []byte {
-	const date, clock = len("2006-01-02"), len("2006-01-02T15:04:05")
-	if len(text) <= clock || len(text) > 64 {
-		return nil
-	}
-	text = bytes.Clone(text)
-	if text[date] == ' ' || text[date] == 't' {
-		text[date] = 'T'
-	}
-	if last := &text[len(text)-1]; *last == 'z' {
-		*last = 'Z'
-	}
-	switch sign := clock + bytes.LastIndexAny(text[clock:], "+-"); {
-	case sign < clock:
-	case len(text)-sign == len("+hh"):
-		text = append(text, ":00"...)
-	case len(text)-sign == len("+hhmm"):
-		text = append(text[:sign+3:sign+3], ':', text[sign+3], text[sign+4])
-	}
-	return text
-}
+// otherForms are unambiguous forms that are read besides RFC 3339, also in lower case or with a space instead of T.
+var otherForms = []string{"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07"}
+
+// maxTime bounds a date-time in another form, in bytes.
+const maxTime = 64

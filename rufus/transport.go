@@ -71,16 +71,8 @@ const (
 
 // NewTransport returns a transport without connections. Call Close when it is replaced.
 func NewTransport(o TransportOptions) *Transport {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.TLS != nil {
-		config = o.TLS.Clone()
-	}
-	if config.ClientSessionCache == nil {
-		config.ClientSessionCache = tls.NewLRUClientSessionCache(o.MaxConns) // a round trip less on a bad network
-	}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
+	config := cmp.Or(o.TLS, &tls.Config{MinVersion: tls.VersionTLS12}).Clone()
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(o.MaxConns) // a round trip less on a bad network
 	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 2 * time.Second, Count: 2}
 	dialer := &dialer{
 		lookup:  net.DefaultResolver.LookupNetIP,
@@ -100,7 +92,7 @@ func NewTransport(o TransportOptions) *Transport {
 			MaxIdleConnsPerHost:    o.MaxConns, // the default of 2 would reconnect all the time
 			IdleConnTimeout:        2 * time.Minute,
 			MaxResponseHeaderBytes: 64 << 10,
-			Protocols:              protocols,
+			ForceAttemptHTTP2:      true,
 			HTTP2: &http.HTTP2Config{
 				SendPingTimeout:           o.Timeout / 4,
 				PingTimeout:               o.Timeout / 2,
@@ -220,54 +212,46 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, cmp.Or[error](err, &net.DNSError{Err: "no address", Name: host, IsNotFound: true})
 	}
 	delay := min(patience, d.timeout/2/time.Duration(len(addresses)))
-	attempts, done, turn := make(chan attempt), make(chan struct{}), make(chan struct{})
+	attempts, done := make(chan attempt), make(chan struct{})
 	defer close(done)
-	close(turn) // of the first
-	for i, ip := range addresses {
-		failed := make(chan struct{})
-		go func(turn <-chan struct{}) {
-			conn, err := d.dialAfter(ctx, turn, time.Duration(i)*delay, network, net.JoinHostPort(ip.Unmap().String(), port))
-			if err != nil {
-				close(failed)
+	try := func(ip netip.Addr) {
+		conn, err := d.dial(ctx, network, net.JoinHostPort(ip.Unmap().String(), port))
+		select {
+		case attempts <- attempt{conn, err}:
+		case <-done: // too late
+			if err == nil {
+				_ = conn.Close()
 			}
-			select {
-			case attempts <- attempt{conn, err}:
-			case <-done: // too late
-				if err == nil {
-					_ = conn.Close()
-				}
-			}
-		}(turn)
-		turn = failed
-	}
-	for range addresses {
-		a := <-attempts
-		if a.err == nil {
-			return a.conn, nil
 		}
-		err = cmp.Or(err, a.err)
+	}
+	next := time.After(0)
+	for began, failed := 0, 0; failed < len(addresses); {
+		select {
+		case <-next:
+			if began < len(addresses) {
+				go try(addresses[began])
+				began++
+				next = time.After(delay)
+			}
+		case a := <-attempts:
+			if a.err == nil {
+				return a.conn, nil
+			}
+			err = cmp.Or(err, a.err)
+			failed++
+			next = time.After(0)
+		}
 	}
 	return nil, err
 }
 
-// dialAfter dials when turn is closed or after a time.
-func (d *dialer) dialAfter(
-	ctx context.Context, turn <-chan struct{}, wait time.Duration, network, address string,
-) (net.Conn, error) {
-	select {
-	case <-turn:
-	case <-time.After(wait):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	return d.dial(ctx, network, address)
-}
-
 // tries limits how often net/http sends a request on HTTP/1.1. By itself net/http sends it again whenever a kept
 // connection breaks before the answer: a request that makes the API hang up would break all connections, in every
-// scrape. On HTTP/2 it repeats only requests that the API has not processed, as the API says.
+// scrape. The second time it is sent on a new connection, as other kept ones may be broken too: after a restart of the
+// API all are. On HTTP/2 net/http repeats only requests that the API has not processed, as the API says.
 type tries struct {
 	sent   atomic.Int32
+	unsent atomic.Bool // the connection was closed before it could be used
 	over   atomic.Bool // one more was prevented
 	cancel context.CancelFunc
 }
@@ -277,17 +261,26 @@ const maxTries = 2
 // trace returns the context of the request.
 func (t *tries) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteHeaders: func() { t.sent.Add(1) },
 		GotConn: func(got httptrace.GotConnInfo) {
-			if t.sent.Load() < maxTries {
+			t.unsent.Store(false)
+			sent := t.sent.Load()
+			if sent == 0 || sent < maxTries && !got.Reused {
 				return
 			}
 			if secure, ok := got.Conn.(*tls.Conn); ok && secure.ConnectionState().NegotiatedProtocol == "h2" {
 				return
 			}
-			t.over.Store(true)
-			t.cancel()
-			_ = got.Conn.Close() // net/http would still send it, although ctx is done
+			t.unsent.Store(true)
+			if sent == maxTries {
+				t.over.Store(true)
+				t.cancel()
+			}
+			_ = got.Conn.Close() // net/http would still send it, although ctx is done; of a closed one it takes another
+		},
+		WroteHeaders: func() { // into a buffer
+			if !t.unsent.Load() {
+				t.sent.Add(1)
+			}
 		},
 	})
 }

@@ -488,3 +488,28 @@ func TestClosedMeanwhile(t *testing.T) {
 		t.Errorf("the API got %d requests", n)
 	}
 }
+
+// When all kept connections have been closed, as by a restart of the API, that costs no answer either: the second time
+// a request is sent on a new connection, not on another one of them.
+func TestAllClosedMeanwhile(t *testing.T) {
+	const conns = 8
+	var waiting atomic.Int32
+	all := make(chan struct{})
+	base := rawAPI(t, func(conn net.Conn, r *bufio.Reader) {
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		if waiting.Add(1) == conns {
+			close(all)
+		}
+		<-all // so that each has a connection of its own
+		_, _ = io.WriteString(conn, head("Content-Length: "+strconv.Itoa(len(one())))+one())
+		_, _ = http.ReadRequest(r) // and then it closes the connection, as if it had been closed just before
+	})
+	c := clientOver(t, base, patience, transport(t, rufus.TransportOptions{MaxConns: conns, Timeout: patience}))
+	for round := range 5 {
+		if good := askAll(t.Context(), c, conns); good != conns {
+			t.Errorf("round %d: %d requests were answered, want %d", round, good, conns)
+		}
+	}
+}

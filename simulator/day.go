@@ -73,9 +73,10 @@ type Session struct {
 	Token    string // 64 upper-case hex digits in every documented example
 	Alias    string // "" is left out
 	Created  time.Time
-	Closed   time.Time // zero: never
-	Deleted  time.Time // from then on it is not found; zero: never
-	Passings []Passing // may be shared between sessions: edits replace it and never write into it
+	Closed   time.Time   // zero: never
+	Deleted  time.Time   // from then on it is not found; zero: never
+	Passings []Passing   // may be shared between sessions: edits replace it and never write into it
+	Removed  []time.Time // at each of these instants somebody deletes the oldest passing that is left
 }
 
 // Passing is one raw detection of a chip. Nothing says whose it is.
@@ -113,11 +114,13 @@ func (b Battery) report(t time.Time) (at time.Time, percent int, charging, ok bo
 // Latency, then it drops the connection or answers with Status; with neither it goes on as usual.
 type Fault struct {
 	From, To time.Time
-	Only     string // unless "", just the requests for this token or device id
-	Page     int    // unless 0, just the requests for this page of the list of devices
-	Latency  time.Duration
-	Drop     bool // cut the connection without an answer; Go's HTTP client then asks again if it had been used before
-	Status   int  // such as 403 for a revoked key, 429, 500, 503
+	// Every above 0 makes it come and go: it is there for the first For of each Every.
+	Every, For time.Duration
+	Only       string // unless "", just the requests for this token or device id
+	Page       int    // unless 0, just the requests for this page of the list of devices
+	Latency    time.Duration
+	Drop       bool // cut the connection without an answer; Go's HTTP client then asks again if it had been used before
+	Status     int  // such as 403 for a revoked key, 429, 500, 503
 	// RetryAfter above 0 is sent with Status, in whole seconds rounded up, or as the date that lies so far ahead.
 	RetryAfter     time.Duration
 	RetryAfterDate bool
@@ -194,6 +197,7 @@ func newIndex(day Day) *index {
 				s.Closed = device.Sessions[j+1].Created
 			}
 			s.Passings = inOrder(s.Passings)
+			s.Removed = slices.SortedFunc(slices.Values(s.Removed), time.Time.Compare)
 			from, to := arrived(s.Passings, s.Created), len(s.Passings)
 			if !s.Closed.IsZero() {
 				to = max(from, arrived(s.Passings, s.Closed))
@@ -266,7 +270,9 @@ func (m moment) exists(s session) bool {
 // active says whether the session receives passings.
 func (m moment) active(s *Session) bool { return !reached(m.now, s.Closed) }
 
-// passings returns those that have arrived.
+// passings returns those that have arrived and are still there.
 func (m moment) passings(s *Session) []Passing {
-	return s.Passings[:arrived(s.Passings, m.now.Add(1))]
+	passings := s.Passings[:arrived(s.Passings, m.now.Add(1))]
+	removed := sort.Search(len(s.Removed), func(i int) bool { return s.Removed[i].After(m.now) })
+	return passings[min(removed, len(passings)):]
 }

@@ -101,7 +101,7 @@ func DemoConfig(apiURL string, start time.Time, speed float64) []byte {
 		silentAfter       string
 	}{
 		{"start-5k", "START-5K", "5k", 0, 7, ""},
-		{"split-3k", "SPLIT-3K", "5k", 10, 35, ""}, // is closed by mistake
+		{"split-3k", "SPLIT-3K", "5k", 10, 40, ""}, // is closed by mistake
 		{"turn-5k", "TURN-5K", "5k", 9, 30, "30s"},
 		{"finish-5k", "FINISH-5K", "5k", 18, 55, "30s"},               // loses its network for a while
 		{"finish-5k-backup", "FINISH-5K BACKUP", "5k", 18, 55, "40s"}, // active but silent

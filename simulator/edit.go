@@ -54,6 +54,23 @@ func (d *Device) Mute(from time.Time) {
 	d.edit(func(p Passing) (Passing, bool) { return p, p.Arrived.Before(from) })
 }
 
+// Remove deletes the n oldest passings of the session that is open at that instant, as a crew deletes its tests.
+func (d *Device) Remove(at time.Time, n int) {
+	s := d.open(at)
+	s.Removed = append(slices.Clip(s.Removed), slices.Repeat([]time.Time{at}, n)...)
+}
+
+// Try lets n chips be held over the mat, one every two seconds.
+func (d *Device) Try(at time.Time, n int) {
+	s := d.open(at)
+	tried := slices.Clone(s.Passings)
+	for i := range n {
+		stamp := at.Add(time.Duration(2*i) * time.Second)
+		tried = append(tried, Passing{Arrived: stamp.Add(transit), Stamp: stamp})
+	}
+	s.Passings = inOrder(tried)
+}
+
 // Die empties the battery: the level reaches 0 at that instant, and then there are neither passings nor telemetry.
 func (d *Device) Die(at time.Time) {
 	d.Mute(at)
@@ -66,7 +83,7 @@ func (d *Device) Die(at time.Time) {
 func (d *Device) PressStart(at time.Time, gap time.Duration) (token string) {
 	old := d.open(at)
 	next := *old
-	next.Created, next.Deleted = at.Add(gap), time.Time{}
+	next.Created, next.Deleted, next.Removed = at.Add(gap), time.Time{}, nil
 	next.Token = ID(fmt.Sprintf("successor %d of %s", len(d.Sessions), old.Token))
 	old.Closed = at
 	d.Sessions = append(d.Sessions, next)
@@ -112,6 +129,10 @@ func (s Session) shifted(by time.Duration) Session {
 	s.Passings = slices.Clone(s.Passings)
 	for i, p := range s.Passings {
 		s.Passings[i] = Passing{Arrived: p.Arrived.Add(by), Stamp: p.Stamp.Add(by)}
+	}
+	s.Removed = slices.Clone(s.Removed)
+	for i := range s.Removed {
+		s.Removed[i] = s.Removed[i].Add(by)
 	}
 	return s
 }

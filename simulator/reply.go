@@ -98,8 +98,7 @@ func (x *index) reply(t time.Time, q query) reply {
 func (x *index) fault(t time.Time, q query) (latency time.Duration, answers *Fault) {
 	for i := range x.Faults {
 		f := &x.Faults[i]
-		if t.Before(f.From) || !t.Before(f.To) || f.Only != "" && !strings.EqualFold(f.Only, q.id) ||
-			f.Page != 0 && !q.asksFor(f.Page) {
+		if !f.there(t) || f.Only != "" && !strings.EqualFold(f.Only, q.id) || f.Page != 0 && !q.asksFor(f.Page) {
 			continue
 		}
 		latency += f.Latency
@@ -108,6 +107,14 @@ func (x *index) fault(t time.Time, q query) (latency time.Duration, answers *Fau
 		}
 	}
 	return latency, answers
+}
+
+// there reports whether the fault is there at t.
+func (f *Fault) there(t time.Time) bool {
+	if t.Before(f.From) || !t.Before(f.To) {
+		return false
+	}
+	return f.Every <= 0 || t.Sub(f.From)%f.Every < f.For
 }
 
 func (f *Fault) retryAfter(t time.Time) string {

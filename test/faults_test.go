@@ -353,6 +353,7 @@ func together(n int32) func(http.Handler) http.HandlerFunc {
 }
 
 // One of ten handshakes fails, as where one of the servers behind a name has been forgotten: nine sessions are right.
+// The tenth may be as well, on a connection that another has finished with before the handshake fails.
 func TestFaultsOfHandshakes(t *testing.T) {
 	t.Parallel()
 	ours, ca := lab.NewAuthority(t), filepath.Join(t.TempDir(), "ca.pem")
@@ -379,6 +380,7 @@ func TestFaultsOfHandshakes(t *testing.T) {
 			},
 		}
 	})
+	failures := 0
 	for _, fault := range []struct {
 		name  string
 		hello func(*tls.ClientHelloInfo) (*tls.Config, error)
@@ -398,6 +400,9 @@ func TestFaultsOfHandshakes(t *testing.T) {
 		nine := together(ten - 1)(healthy)
 		s.tell(nine, nine)
 		scraped, failed := s.scrape(fault.name), 0
+		if next.Load() != nil {
+			t.Errorf("%s: no handshake failed", fault.name)
+		}
 		for i := range ten {
 			switch got := scraped.of(fmt.Sprintf("s%d", i)); {
 			case maps.Equal(got, fails(rufus.Network)):
@@ -406,9 +411,13 @@ func TestFaultsOfHandshakes(t *testing.T) {
 				t.Errorf("%s: s%d: got %v", fault.name, i, got)
 			}
 		}
-		if failed != 1 {
-			t.Errorf("%s: %d sessions failed, want 1", fault.name, failed)
+		if failed > 1 {
+			t.Errorf("%s: %d sessions failed, want at most 1", fault.name, failed)
 		}
+		failures += failed
+	}
+	if failures == 0 {
+		t.Error("no session ever failed")
 	}
 	s.recovers()
 }

@@ -3,14 +3,12 @@ package web
 import (
 	"container/list"
 	"context"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -25,66 +23,36 @@ const (
 
 // gate admits a number of requests at a time. Others wait for their turn, if not too many do already.
 type gate struct {
-	places, waiting chan struct{}
+	places, waiting *semaphore.Weighted
 }
 
 func newGate(places, waiting int) *gate {
-	return &gate{places: make(chan struct{}, places), waiting: make(chan struct{}, waiting)}
+	return &gate{places: semaphore.NewWeighted(int64(places)), waiting: semaphore.NewWeighted(int64(waiting))}
 }
 
 // enter waits for a place until ctx ends and reports whether it got one; then leave must follow.
 func (g *gate) enter(ctx context.Context) bool {
-	select {
-	case g.places <- struct{}{}:
+	if g.places.TryAcquire(1) {
 		return true
-	default:
 	}
-	select {
-	case g.waiting <- struct{}{}:
-		defer func() { <-g.waiting }()
-	default:
+	if !g.waiting.TryAcquire(1) {
 		return false
 	}
-	select {
-	case g.places <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	defer g.waiting.Release(1)
+	return g.places.Acquire(ctx, 1) == nil
 }
 
-func (g *gate) leave() { <-g.places }
+func (g *gate) leave() { g.places.Release(1) }
 
-// rejections counts what is answered with 503 for want of a place, and logs the first of an episode.
-type rejections struct {
-	total  prometheus.Counter
-	last   atomic.Int64 // Unix nanoseconds
-	now    func() time.Time
-	logger *slog.Logger
-}
-
-func newRejections(registry *prometheus.Registry, now func() time.Time, logger *slog.Logger) *rejections {
-	r := &rejections{
-		total: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "rufus_exporter_rejected_requests_total",
-			Help: "Number of HTTP requests answered with 503 because too many others were in progress.",
-		}),
-		now:    now,
-		logger: logger,
-	}
-	registry.MustRegister(r.total)
-	return r
-}
-
-// reject answers a request that got no place.
-func (r *rejections) reject(w http.ResponseWriter, req *http.Request) {
-	if req.Context().Err() != nil {
+// reject answers a request that got no place with 503, counts it, and logs the first of an episode.
+func (h *handler) reject(w http.ResponseWriter, r *http.Request) {
+	if r.Context().Err() != nil {
 		return // the client has left
 	}
-	r.total.Inc()
-	now := r.now().UnixNano()
-	if before := r.last.Swap(now); time.Duration(now-before) > episode {
-		r.logger.Warn("request rejected: too many in progress, see --web.max-requests", "path", req.URL.Path)
+	h.rejections.Inc()
+	now := h.Now().UnixNano()
+	if before := h.lastRejection.Swap(now); time.Duration(now-before) > episode {
+		h.Logger.Warn("request rejected: too many in progress, see --web.max-requests", "path", r.URL.Path)
 	}
 	http.Error(w, "Too many requests in progress: see --web.max-requests.", http.StatusServiceUnavailable)
 }
@@ -92,7 +60,7 @@ func (r *rejections) reject(w http.ResponseWriter, req *http.Request) {
 // admitted serves next in a place of g, which it waits for until ctx ends.
 func (h *handler) admitted(ctx context.Context, g *gate, w http.ResponseWriter, r *http.Request, next func()) {
 	if !g.enter(ctx) {
-		h.rejections.reject(w, r)
+		h.reject(w, r)
 		return
 	}
 	defer g.leave()
@@ -118,21 +86,18 @@ func LimitIdle(most int) func(net.Conn, http.ConnState) {
 	return func(conn net.Conn, state http.ConnState) {
 		mu.Lock()
 		defer mu.Unlock()
-		forget := func(element *list.Element) net.Conn {
-			conn, _ := oldest.Remove(element).(net.Conn)
-			delete(idle, conn)
-			return conn
-		}
 		if element, was := idle[conn]; was {
-			forget(element)
+			oldest.Remove(element)
+			delete(idle, conn)
 		}
 		if state != http.StateNew && state != http.StateIdle {
 			return
 		}
 		idle[conn] = oldest.PushBack(conn)
 		if oldest.Len() > most {
-			conn := forget(oldest.Front())
-			go func() { _ = conn.Close() }() // TLS may wait for its peer
+			first, _ := oldest.Remove(oldest.Front()).(net.Conn)
+			delete(idle, first)
+			go func() { _ = first.Close() }() // TLS may wait for its peer
 		}
 	}
 }

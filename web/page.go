@@ -61,8 +61,8 @@ type view struct {
 
 // row is one session.
 type row struct {
-	Class         string // active, closed or failing
-	State, Detail string // one word, and what else there is to say in plain words
+	Class         string // active, closed or failing: the colour
+	State, Detail string // a word of states, and what else there is to say in plain words
 	Error         string // in the words of the log and the metrics
 	Name, Alias   string
 	Passings      string
@@ -82,7 +82,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	v := view{
 		Style:          template.CSS(pageCSS), //nolint:gosec // embedded
 		RefreshSeconds: int(pageRefresh.Seconds()),
-		Summary:        summary(report.Statuses),
+		Summary:        summary(report.Statuses, now),
 		Time:           now.UTC().Format(time.TimeOnly),
 		TelemetryPath:  h.TelemetryPath,
 		Version:        h.Version,
@@ -127,14 +127,42 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	_, _ = body.WriteTo(w)
 }
 
-// state returns the state of a row in one word, which is its class too, and in plain words what else there is to say.
-func state(s collector.Status) (word, detail string) {
+// states are the words for how a session is, trouble first, each with the class of its row.
+var states = []struct{ word, class string }{
+	{"failing", "failing"},
+	{"closed while due", "failing"},
+	{"not started", "failing"},
+	{"active", "active"},
+	{"waiting", "active"},
+	{"finished", "closed"},
+	{"closed", "closed"},
+}
+
+// armedBefore is how long before its window a mat should be active, as in the alert rules.
+const armedBefore = 5 * time.Minute
+
+// state returns one of the words of states, and in plain words what else there is to say. The declared window decides
+// whether a session should be active; without one nobody can tell.
+func state(s collector.Status, now time.Time) (word, detail string) {
 	_, known := s.Session.Passings.Get()
+	expected, declared := s.Window.Get()
+	over := declared && !now.Before(expected.Until)
+	armed := declared && !over && !now.Before(expected.From.Add(-armedBefore))
 	switch {
 	case s.Err != nil:
 		return "failing", plainWords[rufus.ReasonOf(s.Err)]
+	case !s.Session.Active && armed && !known:
+		return "not started", "press START: passings are due until " + hourOf(expected.Until)
+	case !s.Session.Active && armed:
+		return "closed while due", "press START: passings are due until " + hourOf(expected.Until)
+	case over:
+		return "finished", "no passings were due after " + hourOf(expected.Until)
+	case s.Session.Active && declared && now.Before(expected.From):
+		return "waiting", "passings are due from " + hourOf(expected.From)
 	case s.Session.Active:
 		return "active", ""
+	case declared:
+		return "closed", "passings are due from " + hourOf(expected.From)
 	case !known:
 		return "closed", "the device has no session yet"
 	case s.Entry.Target.Follows == rufus.Device:
@@ -142,6 +170,23 @@ func state(s collector.Status) (word, detail string) {
 	default:
 		return "closed", ""
 	}
+}
+
+func hourOf(t time.Time) string { return t.UTC().Format("15:04") + " UTC" }
+
+// silent reports whether the last passing was longer ago than the entry allows. Only the device says when it was, and
+// nothing is remembered here, so its clock may be behind as well. Before a declared window nothing is due.
+func silent(s collector.Status, last, now time.Time) bool {
+	limit := s.Entry.SilentAfter
+	if expected, declared := s.Window.Get(); declared {
+		if now.Before(expected.From) || !now.Before(expected.Until) {
+			return false
+		}
+		if last.Before(expected.From) {
+			last = expected.From
+		}
+	}
+	return s.Session.Active && limit > 0 && now.Sub(last) > limit
 }
 
 // plainWords says what a reason means to someone beside the track.
@@ -158,8 +203,12 @@ var plainWords = map[rufus.Reason]string{
 
 func newRow(s collector.Status, now time.Time) row {
 	r := row{Name: s.Entry.Name}
-	r.State, r.Detail = state(s)
-	r.Class = r.State
+	r.State, r.Detail = state(s, now)
+	for _, known := range states {
+		if known.word == r.State {
+			r.Class = known.class
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Entry.Labels)) {
 		r.Labels = append(r.Labels, name+"="+s.Entry.Labels[name])
 	}
@@ -177,12 +226,11 @@ func newRow(s collector.Status, now time.Time) row {
 	if last, ok := s.Session.Last.Get(); ok {
 		since := now.Sub(last)
 		r.Last = ago(since)
-		switch limit := s.Entry.SilentAfter; {
+		switch {
 		case since < -clockTolerance:
 			r.Last += ": check the device's clock"
-		case s.Session.Active && limit > 0 && since > limit:
-			// Only the device says when it was, and nothing is remembered here: it may be either.
-			r.Warning = "over " + span(limit) + ": silent, or clock behind"
+		case silent(s, last, now):
+			r.Warning = "silent for over " + span(s.Entry.SilentAfter) + ", or clock behind"
 		}
 	}
 	if health, ok := s.Health.Get(); ok {
@@ -223,17 +271,17 @@ func span(d time.Duration) string {
 	}
 }
 
-// summary counts the sessions by state: "7 active, 1 closed, 2 failing".
-func summary(statuses []collector.Status) string {
+// summary counts the sessions by state, trouble first: "2 failing, 7 active, 1 closed".
+func summary(statuses []collector.Status, now time.Time) string {
 	count := map[string]int{}
 	for _, s := range statuses {
-		word, _ := state(s)
+		word, _ := state(s, now)
 		count[word]++
 	}
 	var parts []string
-	for _, word := range []string{"active", "closed", "failing"} {
-		if count[word] > 0 {
-			parts = append(parts, fmt.Sprint(count[word], " ", word))
+	for _, known := range states {
+		if count[known.word] > 0 {
+			parts = append(parts, fmt.Sprint(count[known.word], " ", known.word))
 		}
 	}
 	return strings.Join(parts, ", ")

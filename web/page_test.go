@@ -17,6 +17,7 @@ import (
 	"rufus_exporter/collector"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
+	"rufus_exporter/window"
 )
 
 var (
@@ -91,7 +92,7 @@ func TestThePageSaysHowEachSessionIs(t *testing.T) {
 		// Silence, where somebody said how long is too long.
 		{silent, passed(7, 10*time.Minute), nil, "active: active turn 7 10 min ago just now"},
 		{silent, passed(7, 11*time.Minute), nil,
-			"active: active turn 7 11 min ago over 10 min: silent, or clock behind just now"},
+			"active: active turn 7 11 min ago silent for over 10 min, or clock behind just now"},
 		{silent, closed, nil, "closed: closed turn 84 3 h ago just now"},
 		{follow(rufus.Token, "turn"), passed(7, 24*time.Hour), nil, "active: active turn 7 24 h ago just now"},
 
@@ -155,6 +156,45 @@ func TestAgo(t *testing.T) {
 	}
 }
 
+// A declared window says whether a session should be active, and whether silence matters: at both its ends, and where it
+// begins to be armed.
+func TestThePageKnowsWhatIsDue(t *testing.T) {
+	last := func(ago time.Duration) rufus.Session {
+		return rufus.Session{Active: true, Passings: rufus.Some[int64](7), Last: before(ago)}
+	}
+	closed := last(time.Hour)
+	closed.Active = false
+	const minute = time.Minute
+	for _, test := range []struct {
+		from, until time.Duration // of the window, after now
+		session     rufus.Session
+		row         string
+	}{
+		{5*minute + 1, time.Hour, closed, "closed: closed passings are due from 12:05 UTC mat 7 60 min ago just now"},
+		{5 * minute, time.Hour, closed,
+			"failing: closed while due press START: passings are due until 13:00 UTC mat 7 60 min ago just now"},
+		{-time.Hour, 1, closed,
+			"failing: closed while due press START: passings are due until 12:00 UTC mat 7 60 min ago just now"},
+		{-time.Hour, 0, closed, "closed: finished no passings were due after 12:00 UTC mat 7 60 min ago just now"},
+		{-time.Hour, time.Hour, rufus.Session{},
+			"failing: not started press START: passings are due until 13:00 UTC mat just now"},
+		{1, time.Hour, last(time.Hour), "active: waiting passings are due from 12:00 UTC mat 7 60 min ago just now"},
+		{0, time.Hour, last(time.Hour), "active: active mat 7 60 min ago just now"},
+		{-10 * minute, time.Hour, last(time.Hour), "active: active mat 7 60 min ago just now"},
+		{-10*minute - 1, time.Hour, last(time.Hour),
+			"active: active mat 7 60 min ago silent for over 10 min, or clock behind just now"},
+		{-time.Hour, time.Hour, last(10 * minute), "active: active mat 7 10 min ago just now"},
+		{-time.Hour, 0, last(time.Hour), "closed: finished no passings were due after 12:00 UTC mat 7 60 min ago just now"},
+	} {
+		entry := follow(rufus.Token, "mat")
+		entry.SilentAfter = 10 * minute
+		entry.Expected = []window.Window{{From: noon.Add(test.from), Until: noon.Add(test.until)}}
+		s := newStand(&api{answers: func(string) (rufus.Session, error) { return test.session, nil }},
+			[]collector.Entry{entry})
+		equal(t, "row", rows(s.record("/").Body.String()), []string{test.row})
+	}
+}
+
 // The title, which a phone shows in its list of tabs, counts the states.
 func TestTheSummary(t *testing.T) {
 	_, s := simulated(t)
@@ -162,7 +202,7 @@ func TestTheSummary(t *testing.T) {
 	equal(t, "status", response.StatusCode, http.StatusOK)
 	equal(t, "content type", response.Header.Get("Content-Type"), "text/html; charset=utf-8")
 	equal(t, "cache control", response.Header.Get("Cache-Control"), "no-store")
-	contains(t, "page", body, "<title>2 active, 1 closed, 1 failing · RUFUS timing</title>", "12:00:00 UTC",
+	contains(t, "page", body, "<title>1 failing, 2 active, 1 closed · RUFUS timing</title>", "12:00:00 UTC",
 		"rufus_exporter 1.2.3", `<meta http-equiv="refresh" content="15">`, `<a href="/metrics">`, `<a href="/sd">`)
 	equal(t, "rows, in the order of the file", rows(body), []string{
 		"active: active start START 2 30 s ago race=5k just now",

@@ -14,9 +14,11 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"rufus_exporter/collector"
@@ -42,8 +44,9 @@ type Options struct {
 
 type handler struct {
 	Options
-	page       *page
-	rejections *rejections
+	page          *page
+	rejections    prometheus.Counter
+	lastRejection atomic.Int64 // in Unix nanoseconds
 	// Each kind of request has places of its own, so that none waits behind another.
 	scrapes, probes, pages, lists *gate
 }
@@ -51,13 +54,16 @@ type handler struct {
 // NewHandler returns the handler of all paths. TelemetryPath must not be one of the others: see Reserved.
 func NewHandler(o Options) http.Handler {
 	h := &handler{
-		Options:    o,
-		page:       newPage(),
-		rejections: newRejections(o.Exporter, o.Now, o.Logger),
-		scrapes:    newGate(o.MaxRequests, maxWaiting),
-		probes:     newGate(maxWaiting, 0), // each waits in the collector's queue and costs little more than its connection
-		pages:      newGate(o.MaxRequests, maxWaiting),
-		lists:      newGate(o.MaxRequests, maxWaiting),
+		Options: o,
+		page:    newPage(),
+		rejections: promauto.With(o.Exporter).NewCounter(prometheus.CounterOpts{
+			Name: "rufus_exporter_rejected_requests_total",
+			Help: "Number of HTTP requests answered with 503 because too many others were in progress.",
+		}),
+		scrapes: newGate(o.MaxRequests, maxWaiting),
+		probes:  newGate(maxWaiting, 0), // each waits in the collector's queue and costs little more than its connection
+		pages:   newGate(o.MaxRequests, maxWaiting),
+		lists:   newGate(o.MaxRequests, maxWaiting),
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", h.briefly(h.pages, h.status))

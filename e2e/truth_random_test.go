@@ -1,0 +1,237 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"rufus_exporter/simulator"
+)
+
+// randomDay is a 5K of some mats, with windows or without, and some faults. What must come of it only the oracle knows.
+type randomDay struct {
+	mats   []mat // with the windows that are declared
+	twice  bool  // in two waves
+	faults []trouble
+}
+
+// trouble is something that goes wrong, described for whoever has to find out why.
+type trouble struct {
+	what     string
+	edit     edit
+	accident *accident
+}
+
+// wavesApart is the time between two waves.
+const wavesApart = 60 * minute
+
+// makeDay makes the day of a seed.
+func makeDay(seed uint64) randomDay {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	some := func(from, to time.Duration) time.Duration { // in seconds
+		return from + time.Duration(rng.Int64N(int64((to-from)/second)))*second
+	}
+	var d randomDay
+	all := withWindows(cityMats(0)[:3])
+	all[0] = mat{name: "start-5k", race: "5k", device: device("START-5K"), from: all[0].from, until: all[0].until}
+	all = append(all, mat{
+		name: "split-5k", race: "5k", device: device("SPLIT-5K"), from: 12 * minute, until: 42 * minute, silentAfter: 5 * minute,
+	})
+	for _, m := range all {
+		if rng.IntN(4) == 0 && m.name != "finish-5k" {
+			continue
+		}
+		if rng.IntN(3) == 0 {
+			m.from, m.until = 0, 0
+			if rng.IntN(2) == 0 {
+				m.silentAfter = 0
+			}
+		}
+		if rng.IntN(4) == 0 {
+			m.token, m.device = token(strings.ToUpper(m.name)), ""
+		}
+		d.mats = append(d.mats, m)
+	}
+	d.twice = rng.IntN(4) == 0
+	for _, m := range d.mats {
+		if rng.IntN(2) == 0 {
+			d.faults = append(d.faults, randomFault(rng, some, m))
+		}
+	}
+	if rng.IntN(2) == 0 {
+		d.faults = append(d.faults, randomOutage(rng, some, d.mats))
+	}
+	return d
+}
+
+// randomFault is something that happens to a mat.
+func randomFault(rng *rand.Rand, some func(from, to time.Duration) time.Duration, m mat) trouble {
+	alias := strings.ToUpper(m.name)
+	at, lasts := some(-10*minute, 45*minute), some(second, 20*minute)
+	to := at + lasts
+	on := func(change func(d *simulator.Device, from, to time.Time)) edit {
+		return func(day *simulator.Day, after clockAfter) { change(day.Device(alias), after(at), after(to)) }
+	}
+	switch rng.IntN(8) {
+	case 0:
+		return trouble{what: fmt.Sprintf("%s is closed at %s", m.name, at), edit: closes(alias, at)}
+	case 1:
+		return trouble{
+			what: fmt.Sprintf("%s is closed at %s, START is pressed %s later", m.name, at, lasts),
+			edit: on(func(d *simulator.Device, from, _ time.Time) { d.PressStart(from, lasts) }),
+		}
+	case 2:
+		return trouble{what: fmt.Sprintf("%s is mute from %s", m.name, at), edit: mutes(alias, at)}
+	case 3:
+		return trouble{what: fmt.Sprintf("%s is paused from %s to %s", m.name, at, to), edit: on((*simulator.Device).Pause)}
+	case 4:
+		return trouble{what: fmt.Sprintf("%s is offline from %s to %s", m.name, at, to), edit: on((*simulator.Device).Buffer)}
+	case 5:
+		return trouble{
+			what: fmt.Sprintf("%s: START is pressed at %s onto a dead reader", m.name, at),
+			edit: on(func(d *simulator.Device, from, _ time.Time) { d.PressStart(from, 2*second); d.Mute(from) }),
+		}
+	case 6:
+		return trouble{
+			what: fmt.Sprintf("%s is not started until %s", m.name, at),
+			edit: on(func(d *simulator.Device, from, _ time.Time) { d.Sessions[0].Created = from }),
+		}
+	default:
+		return trouble{
+			what: fmt.Sprintf("%s cannot be read from %s to %s", m.name, at, to),
+			edit: fails(at, to, simulator.Fault{Status: http.StatusInternalServerError}, m.id()),
+		}
+	}
+}
+
+// randomOutage is something that happens to all mats.
+func randomOutage(rng *rand.Rand, some func(from, to time.Duration) time.Duration, _ []mat) trouble {
+	at, lasts := some(-5*minute, 40*minute), some(20*second, 10*minute)
+	to := at + lasts
+	switch rng.IntN(5) {
+	case 0:
+		return trouble{what: fmt.Sprintf("the API is down from %s to %s", at, to), edit: fails(at, to, dropped)}
+	case 1:
+		how := simulator.Fault{Drop: true, Every: minute, For: 45 * second}
+		return trouble{what: fmt.Sprintf("the API answers for 15 s a minute from %s to %s", at, to), edit: fails(at, to, how)}
+	case 2:
+		return trouble{what: fmt.Sprintf("the exporter is down from %s for %s", at, lasts), accident: &accident{at, exporterOff(lasts)}}
+	case 3:
+		return trouble{what: fmt.Sprintf("Prometheus is down from %s for %s", at, lasts), accident: &accident{at, restarts(lasts)}}
+	default:
+		return trouble{
+			what:     fmt.Sprintf("Prometheus loses its scrapes from %s for %s", at, lasts/4),
+			accident: &accident{at, loses(lasts / 4)},
+		}
+	}
+}
+
+// scenario is the day as it can be played.
+func (d randomDay) scenario(name string) scenario {
+	s := scenario{
+		name: name, from: -15 * minute, to: 62 * minute, mats: d.mats, free: true,
+		guns: map[string][]time.Duration{"5k": {0}},
+		races: func(gun time.Time) []simulator.Race {
+			race := simulator.FiveK(gun, 300)
+			race.Mats = append(race.Mats, simulator.Mat{Alias: "SPLIT-5K", At: .7})
+			return []simulator.Race{race}
+		},
+	}
+	var all []edit
+	if d.twice {
+		all = append(all, secondRace(wavesApart, 0))
+		s.guns["5k"] = append(s.guns["5k"], wavesApart)
+		s.to += 30 * minute
+	}
+	for _, f := range d.faults {
+		if f.edit != nil {
+			all = append(all, f.edit)
+		}
+		if f.accident != nil {
+			s.accidents = append(s.accidents, *f.accident)
+		}
+	}
+	s.day = edits(all...)
+	return s
+}
+
+// smaller are the days with one thing less.
+func (d randomDay) smaller() (days []randomDay) {
+	for i := range d.faults {
+		less := d
+		less.faults = slices.Delete(slices.Clone(d.faults), i, i+1)
+		days = append(days, less)
+	}
+	for i := range d.mats {
+		if len(d.mats) > 1 {
+			less := d
+			less.mats = slices.Delete(slices.Clone(d.mats), i, i+1)
+			days = append(days, less)
+		}
+	}
+	if d.twice {
+		less := d
+		less.twice = false
+		days = append(days, less)
+	}
+	return days
+}
+
+// String describes the day as who has to understand it needs it.
+func (d randomDay) String() string {
+	var text strings.Builder
+	for _, m := range d.mats {
+		fmt.Fprintf(&text, "mat %s: token %t, due %s to %s, silent after %s\n", m.name, m.token != "", m.from, m.until, m.silentAfter)
+	}
+	if d.twice {
+		fmt.Fprintf(&text, "two waves, %s apart\n", wavesApart)
+	}
+	for _, f := range d.faults {
+		fmt.Fprintln(&text, f.what)
+	}
+	return text.String()
+}
+
+// Days of mats, waves, windows and faults at random: 20, or 300 where $CI_FULL is 1. What must come of them the oracle
+// knows. A day that fails is made smaller as long as it fails. $RUFUS_TRUTH_SEED plays one seed.
+func TestTruthRandom(t *testing.T) {
+	seeds := 20
+	if full {
+		seeds = 300
+	}
+	first := 1
+	if only, err := strconv.Atoi(os.Getenv("RUFUS_TRUTH_SEED")); err == nil {
+		first, seeds = only, 1
+	}
+	for seed := first; seed < first+seeds; seed++ {
+		t.Run(strconv.Itoa(seed), func(t *testing.T) {
+			t.Parallel()
+			play := func(d randomDay) verdict {
+				s := d.scenario("seed " + strconv.Itoa(seed))
+				return s.judge(s.play(t, delivered))
+			}
+			day := makeDay(uint64(seed))
+			v := play(day)
+			if v.well() {
+				return
+			}
+		shrinking:
+			for !failFast {
+				for _, less := range day.smaller() {
+					if w := play(less); !w.well() {
+						day, v = less, w
+						continue shrinking
+					}
+				}
+				break
+			}
+			t.Errorf("\n%s%s", day, table([]verdict{v}))
+		})
+	}
+}
