@@ -78,8 +78,9 @@ type API struct {
 // Digest identifies how the API is reached: where two are equal, connections, answers and backoff serve both. It covers
 // every field, which a test makes sure of, secrets and the content of files included, and so is a secret itself.
 func (a API) Digest() rufus.Secret {
-	all := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %d %d %d %t %d", a.transport.Reveal(), a.URL.String(), a.Key.Reveal(),
-		a.KeyHeader, a.Timeout, a.MaxConcurrentRequests, a.MinInterval, a.DeviceMetrics, a.MaxDevices))
+	all := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %d %d %d %t %d",
+		a.transport.Reveal(), a.URL.String(), a.Key.Reveal(), a.KeyHeader, a.Timeout, a.MaxConcurrentRequests,
+		a.MinInterval, a.DeviceMetrics, a.MaxDevices))
 	return rufus.NewSecret(string(all[:]))
 }
 
