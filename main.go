@@ -87,26 +87,32 @@ func run(args []string) int {
 	load := func() (*config.Config, error) { return config.Load(f.configFile) }
 	if f.demo {
 		var stop func()
-		if load, stop, err = startDemo(f, logger); err != nil {
+		if load, stop, err = startDemo(); err != nil {
 			logger.Error("cannot start the demo", "err", err)
 			return exitFailed
 		}
 		defer stop()
 		f.reloadInterval = 0 // there is no file to watch
 	}
-	if f.check {
+	switch {
+	case f.check:
 		return check(f.configFile, load)
+	case f.preflight:
+		return preflightOf(f, load)
 	}
 
 	// configuration → reloader → sessions → web; what the sessions are fetched with is wired in connect.
 	registry := prometheus.NewRegistry()
 	r := newReloader(config.NewSource(load), registry, logger)
-	exporter := collector.NewExporter(r.sessions)
+	exporter := collector.NewExporter(r.current)
 	r.connect = func(api config.API, before *collector.Fetcher) (*collector.Fetcher, *rufus.Transport) {
-		return connect(api, before, exporter, logger)
+		return connect(api, before, exporter.Observe, logger)
 	}
 	if err := r.reload(context.Background()); err != nil {
 		return exitCode(err)
+	}
+	if f.demo {
+		announceDemo(f, logger)
 	}
 	registry.MustRegister(
 		exporter,
@@ -138,7 +144,7 @@ func run(args []string) int {
 }
 
 // connect wires configuration → transport → client → fetcher.
-func connect(api config.API, before *collector.Fetcher, exporter *collector.Exporter, logger *slog.Logger) (
+func connect(api config.API, before *collector.Fetcher, observe func() func(error), logger *slog.Logger) (
 	fetcher *collector.Fetcher, transport *rufus.Transport,
 ) {
 	transport = rufus.NewTransport(rufus.TransportOptions{
@@ -154,7 +160,7 @@ func connect(api config.API, before *collector.Fetcher, exporter *collector.Expo
 		UserAgent: "rufus_exporter/" + version.Version,
 		Timeout:   api.Timeout,
 		Transport: transport,
-		Observe:   exporter.Observe,
+		Observe:   observe,
 		Mask:      func() rufus.Mask { return fetcher.Mask() },
 		Paused: func() bool {
 			_, paused := fetcher.BackoffUntil().Get()
@@ -237,7 +243,14 @@ func check(name string, load func() (*config.Config, error)) (code int) {
 	if cfg.API.Key.Reveal() == "" {
 		fmt.Fprintln(os.Stderr, "warning:", errNoKey)
 	}
-	_, _ = fmt.Fprintf(os.Stdout, "%s is valid, sessions: %d\n", name, len(cfg.Sessions))
+	for _, warning := range cfg.Warnings {
+		fmt.Fprintln(os.Stderr, "warning:", warning)
+	}
+	rules := ""
+	if cfg.Discovery != nil {
+		rules = fmt.Sprintf(", rules for devices: %d", len(cfg.Discovery.Rules))
+	}
+	_, _ = fmt.Fprintf(os.Stdout, "%s is valid, sessions: %d%s\n", name, len(cfg.Sessions), rules)
 	return exitStopped
 }
 
@@ -255,6 +268,8 @@ func exitCode(err error) int {
 type flags struct {
 	configFile      string
 	check           bool
+	preflight       bool
+	preflightFormat string
 	reloadInterval  time.Duration
 	demo            bool
 	healthCheck     bool
@@ -273,11 +288,17 @@ func parse(args []string) (flags, error) {
 	}
 	f := flags{log: &promslog.Config{}}
 	app := kingpin.New("rufus_exporter", "Prometheus exporter for race timing sessions of the RUFUS Cloud API.")
-	app.Flag("config.file", "Path to the session list.").Default("sessions.yml").StringVar(&f.configFile)
+	var fileGiven, formatGiven bool
+	app.Flag("config.file", "Path to the session list.").Default("sessions.yml").IsSetByUser(&fileGiven).
+		StringVar(&f.configFile)
 	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
 	app.Flag("config.auto-reload-interval",
 		"Interval at which to check whether the configuration has changed; 0 disables it.").
 		Default("30s").DurationVar(&f.reloadInterval)
+	app.Flag("preflight", "Ask the API once, print what can be read and what to do before the start, and exit: 0 if all "+
+		"sessions can be read, else 1.").BoolVar(&f.preflight)
+	app.Flag("preflight.format", "Output format of --preflight. One of: [text, json]").Default("text").
+		IsSetByUser(&formatGiven).EnumVar(&f.preflightFormat, "text", "json")
 	app.Flag("demo", "Serve a simulated race; needs neither configuration nor API key.").BoolVar(&f.demo)
 	app.Flag("health-check", "Check whether the exporter on this machine is alive and exit: 0 if it is, else 1.").
 		BoolVar(&f.healthCheck)
@@ -297,6 +318,14 @@ func parse(args []string) (flags, error) {
 	_, err := app.Parse(args)
 	switch {
 	case err != nil:
+	case f.demo && f.check:
+		err = errors.New("--demo has a configuration of its own: there is nothing for --config.check to check")
+	case f.demo && fileGiven:
+		err = errors.New("--demo has a configuration of its own: leave out --config.file")
+	case f.check && f.preflight:
+		err = errors.New("--preflight checks the configuration as well: leave out --config.check")
+	case formatGiven && !f.preflight:
+		err = errors.New("--preflight.format needs --preflight")
 	case f.maxRequests < 1:
 		err = errors.New("--web.max-requests must be at least 1")
 	case f.timeoutOffset < 0:

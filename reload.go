@@ -15,13 +15,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/prometheus/common/version"
 
 	"rufus_exporter/collector"
 	"rufus_exporter/config"
 	"rufus_exporter/rufus"
 )
 
-var errNoKey = errors.New("no API key: set api.key_file, or " + config.KeyVariable + " in the environment")
+var errNoKey = errors.New("no API key: set api.key_file, or $" + config.KeyVariable + " or $" + config.KeyFileVariable +
+	" in the environment")
 
 // reloader holds the sessions in use and replaces them by those of the configuration, all of them or none. Scrapes in
 // flight keep those they began with.
@@ -30,13 +32,13 @@ type reloader struct {
 	connect connector
 	logger  *slog.Logger
 
-	inUse   atomic.Pointer[collector.Sessions]
+	inUse   atomic.Pointer[collector.Roster]
 	failure atomic.Pointer[error] // of the last reload; it points to nil when that succeeded
 	success prometheus.Gauge
 	at      prometheus.Gauge
 
 	// Only use touches these, which the source calls one at a time.
-	config    *config.Config
+	digest    rufus.Secret // of the API in use
 	transport *rufus.Transport
 }
 
@@ -59,8 +61,13 @@ func newReloader(source *config.Source, registry *prometheus.Registry, logger *s
 	}
 }
 
-// sessions returns the sessions in use.
-func (r *reloader) sessions() *collector.Sessions { return r.inUse.Load() }
+// sessions returns the sessions to ask for now: see Roster.Sessions.
+func (r *reloader) sessions(ctx context.Context) *collector.Sessions {
+	return r.inUse.Load().Sessions(ctx)
+}
+
+// current returns the sessions that were last asked for.
+func (r *reloader) current() *collector.Sessions { return r.inUse.Load().Current() }
 
 // lastError returns why the last reload failed; nil if it succeeded. There must have been one.
 func (r *reloader) lastError() error { return *r.failure.Load() }
@@ -79,6 +86,9 @@ func (r *reloader) reload(ctx context.Context) error {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			r.logger.Error("cannot load configuration", "err", line)
 		}
+		if r.inUse.Load() != nil {
+			r.logger.Warn("configuration not reloaded, the previous one stays in use")
+		}
 	}
 	return err
 }
@@ -89,26 +99,46 @@ func (r *reloader) use(cfg *config.Config) error {
 	if cfg.API.Key.Reveal() == "" {
 		return errNoKey
 	}
+	before := r.inUse.Load()
+	if before == nil {
+		r.logger.Info("starting", append([]any{"version", version.Version, "api", cfg.API.URL.Host}, sizes(cfg)...)...)
+	}
+	for _, warning := range cfg.Warnings {
+		r.logger.Warn("configuration", "warning", warning)
+	}
 	if host := cfg.API.URL.Hostname(); cfg.API.URL.Scheme == "http" && !loopback(host) {
 		r.logger.Warn("API key and tokens are sent unencrypted: api.url is not https", "host", host)
 	}
-	fetcher := r.sessions().Fetcher()
+	var fetcher *collector.Fetcher
 	switch {
-	case r.config == nil:
+	case before == nil:
 		fetcher, r.transport = r.connect(cfg.API, nil)
-	case r.config.API.Digest() == cfg.API.Digest():
+	case r.digest == cfg.API.Digest():
+		fetcher = before.Current().Fetcher()
 		r.transport.CloseIdleConnections()
 	default:
 		defer r.transport.Close()
-		fetcher, r.transport = r.connect(cfg.API, fetcher)
+		fetcher, r.transport = r.connect(cfg.API, before.Current().Fetcher())
 	}
-	added, removed, changed := compare(r.config, cfg)
-	r.logger.Info("configuration loaded",
-		"sessions", len(cfg.Sessions), "added", added, "removed", removed, "changed", changed)
-	r.inUse.Store(fetcher.Sessions(sessionsOf(cfg)))
-	r.config = cfg
-	tuneGC(len(cfg.Sessions))
+	roster := fetcher.Roster(sessionsOf(cfg), cfg.Discovery, before)
+	if before != nil {
+		added, removed, changed := compare(before.Current().Entries(), roster.Current().Entries())
+		r.logger.Info("configuration reloaded",
+			append(sizes(cfg), "added", added, "removed", removed, "changed", changed)...)
+	}
+	r.inUse.Store(roster)
+	r.digest = cfg.API.Digest()
+	tuneGC(len(roster.Current().Entries()))
 	return nil
+}
+
+// sizes returns how much cfg lists, for the log.
+func sizes(cfg *config.Config) []any {
+	sizes := []any{"sessions", len(cfg.Sessions)}
+	if cfg.Discovery != nil {
+		sizes = append(sizes, "device_rules", len(cfg.Discovery.Rules))
+	}
+	return sizes
 }
 
 func loopback(host string) bool {
@@ -116,16 +146,13 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// compare returns the names of the sessions that a reload adds, removes and changes; none for the first configuration.
-func compare(before, after *config.Config) (added, removed, changed []string) {
-	if before == nil {
-		return nil, nil, nil
-	}
-	gone := make(map[string]config.Session, len(before.Sessions))
-	for _, s := range before.Sessions {
+// compare returns the names of the sessions that a reload adds, removes and changes, discovered devices included.
+func compare(before, after []collector.Entry) (added, removed, changed []string) {
+	gone := make(map[string]collector.Entry, len(before))
+	for _, s := range before {
 		gone[s.Name] = s
 	}
-	for _, s := range after.Sessions {
+	for _, s := range after {
 		was, known := gone[s.Name]
 		switch {
 		case !known:

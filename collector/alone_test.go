@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"rufus_exporter/collector"
@@ -93,6 +94,7 @@ func TestTwoWhoAreToldToWaitMeanTheAccount(t *testing.T) {
 				sessions := s.Sessions(append(tokens("a", "b", "c"), device("g")))
 				account := false
 				s.every15s(sessions, 12, func(time.Duration, fetched) {
+					synctest.Wait() // for the list, which nobody waits for
 					_, waits := s.BackoffUntil().Get()
 					account = account || waits
 				})

@@ -18,8 +18,11 @@ type Exporter struct {
 }
 
 var (
-	sessionsDesc = prometheus.NewDesc("rufus_exporter_sessions", "Number of configured sessions.", nil, nil)
-	backoffDesc  = prometheus.NewDesc("rufus_api_backoff_until_timestamp_seconds",
+	sessionsDesc = prometheus.NewDesc("rufus_exporter_sessions",
+		"Number of sessions: those that are configured, and the discovered devices.", nil, nil)
+	discoveredDesc = prometheus.NewDesc("rufus_exporter_discovered_devices",
+		"Number of devices of the account that rules under devices follow.", nil, nil)
+	backoffDesc = prometheus.NewDesc("rufus_api_backoff_until_timestamp_seconds",
 		"Time until which all requests are paused because the API asked for it, in Unix seconds; absent when they are "+
 			"not, also while it asked for a pause about one session alone.", nil, nil)
 )
@@ -76,6 +79,7 @@ func (e *Exporter) Describe(descs chan<- *prometheus.Desc) {
 	e.duration.Describe(descs)
 	e.inFlight.Describe(descs)
 	descs <- sessionsDesc
+	descs <- discoveredDesc
 	descs <- backoffDesc
 }
 
@@ -86,6 +90,8 @@ func (e *Exporter) Collect(metrics chan<- prometheus.Metric) {
 	e.inFlight.Collect(metrics)
 	sessions := e.current()
 	metrics <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(len(sessions.entries)))
+	metrics <- prometheus.MustNewConstMetric(discoveredDesc, prometheus.GaugeValue,
+		float64(len(sessions.discovered.Followed)))
 	if until, ok := timestamp(sessions.fetcher.BackoffUntil()); ok {
 		metrics <- prometheus.MustNewConstMetric(backoffDesc, prometheus.GaugeValue, until)
 	}

@@ -157,7 +157,7 @@ var deviceMetrics = []metric{
 // devicesUp is of the list of devices itself.
 var devicesUp = metric{
 	name:  "rufus_devices_up",
-	help:  "Whether the list of devices could be read (1) or not (0); absent without device metrics.",
+	help:  "1 if the list of devices could be read, 0 if not; absent if nothing needs it.",
 	value: func(s *Status) (float64, bool) { return number(s.Err == nil), true },
 }
 
@@ -212,9 +212,13 @@ func timestamp(t rufus.Option[time.Time]) (float64, bool) {
 // unixSeconds returns Unix seconds with their fraction, of any year.
 func unixSeconds(t time.Time) float64 { return float64(t.Unix()) + float64(t.Nanosecond())/1e9 }
 
-// labelsOf returns the labels that every series of an entry carries: session and the union of all entries' own, sorted.
-func labelsOf(entries []Entry) [][]*dto.LabelPair {
+// labelsOf returns the labels that every series of an entry carries: session, those of common, and the union of all
+// entries' own, sorted.
+func labelsOf(entries []Entry, common []string) [][]*dto.LabelPair {
 	set := map[string]struct{}{"session": {}}
+	for _, name := range common {
+		set[name] = struct{}{}
+	}
 	for _, e := range entries {
 		for name := range e.Labels {
 			set[name] = struct{}{}

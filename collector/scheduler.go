@@ -38,6 +38,8 @@ type resource struct {
 	wait       wait         // that the API asked for in the last answer, if it did
 	reported   rufus.Reason // why it fails, according to the log
 	unreadable string       // in its last answer that had something unreadable, according to the log
+
+	list *rufus.DeviceList // the last that could be read; nil for a session
 }
 
 func (r *resource) isList() bool { return r.target == (rufus.Target{}) }
@@ -50,7 +52,9 @@ type request struct {
 	sent time.Time // zero: still queued
 	name string    // of the resource when it was sent
 
-	waiters []waiter // guarded by the scheduler's lock
+	// Guarded by the scheduler's lock.
+	waiters   []waiter
+	unawaited bool // it is sent also if nobody waits for it
 
 	// Of execute; guarded by the scheduler's lock when it has ended.
 	answer Status // without what the entry adds
@@ -146,35 +150,102 @@ func (r *resource) turnLocked() int {
 
 // answerLocked answers w with what is known of r if that is young enough, else joins it to a request.
 func (s *scheduler) answerLocked(w *fetch, i int, r *resource, maxAge time.Duration) {
-	reusesFailures := false
-	if r.isList() { // one answer serves all devices: at most one request in that time, even if it fails
-		maxAge, reusesFailures = max(maxAge, devicesMaxAge), true
+	if r.isList() {
+		s.answerListLocked(w, i, r, maxAge)
+		return
 	}
-	if known := r.latest; known != nil && (known.answer.Err == nil || reusesFailures) &&
-		Age(w.begun, known.answer.At) < maxAge {
+	if known := r.latest; known != nil && known.answer.Err == nil && Age(w.begun, known.answer.At) < maxAge {
 		w.deliver(i, known.answer)
 		return
 	}
 	s.joinLocked(w, i, r, w.begun)
 }
 
-// joinLocked makes w wait for the request for r, which it queues if there is none, unless the API asked to wait.
+// answerListLocked is answerLocked for the list of devices. One answer serves all devices: there is at most one request
+// in listMaxAge, even if it fails. Nobody waits for a request if the answer before it is not too old.
+func (s *scheduler) answerListLocked(w *fetch, i int, list *resource, maxAge time.Duration) {
+	maxAge = max(maxAge, listMaxAge)
+	paused := s.refreshLocked(list, w.begun, maxAge)
+	known := list.latest
+	switch {
+	case paused != nil:
+		w.deliver(i, Status{Err: paused})
+	case known != nil && Age(w.begun, known.answer.At) < maxAge,
+		known != nil && list.list != nil && Age(w.begun, known.answer.At) < 2*maxAge:
+		w.deliver(i, known.answer)
+	default:
+		s.joinLocked(w, i, list, w.begun)
+	}
+}
+
+// refreshLocked sends for the list unless there is an answer younger than maxAge. The error says that the API asked to
+// wait.
+func (s *scheduler) refreshLocked(list *resource, now time.Time, maxAge time.Duration) error {
+	if list.latest != nil && Age(now, list.latest.answer.At) < maxAge {
+		return nil
+	}
+	request, paused := s.requestLocked(list, now)
+	if paused == nil {
+		request.unawaited = true
+	}
+	return paused
+}
+
+// refreshList sends for the list of devices if that is due. If none could ever be read, it waits for this one, but not
+// longer than half of the time until ctx ends.
+func (f *Fetcher) refreshList(ctx context.Context) {
+	s := f.scheduler
+	s.mu.Lock()
+	known := f.devices.list != nil
+	if known {
+		_ = s.refreshLocked(f.devices, f.now(), max(f.minInterval, listMaxAge))
+		s.dispatchLocked()
+	}
+	s.mu.Unlock()
+	if known {
+		return
+	}
+	if deadline, limited := ctx.Deadline(); limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	s.do(ctx, f, []*resource{f.devices}, make([]Status, 1), f.minInterval, true)
+}
+
+// lastList returns the last list of devices that could be read; nil if none could.
+func (f *Fetcher) lastList() *rufus.DeviceList {
+	f.scheduler.mu.Lock()
+	defer f.scheduler.mu.Unlock()
+	return f.devices.list
+}
+
+// joinLocked makes w wait for the request for r, unless the API asked to wait.
 func (s *scheduler) joinLocked(w *fetch, i int, r *resource, now time.Time) {
+	request, paused := s.requestLocked(r, now)
+	if paused != nil {
+		w.deliver(i, Status{Err: paused})
+		return
+	}
+	request.waiters = append(request.waiters, waiter{w, i})
+	if w.waiting[i] == nil {
+		w.open++
+	}
+	w.waiting[i] = request
+}
+
+// requestLocked returns the request for r, which it queues if there is none, or an error while the API asked to wait.
+func (s *scheduler) requestLocked(r *resource, now time.Time) (*request, error) {
 	for _, wait := range []*wait{&r.fetcher.backoff, &r.wait} {
 		if now.Before(wait.until) {
-			w.deliver(i, Status{Err: wait.err})
-			return
+			return nil, wait.err
 		}
 	}
 	if r.request == nil {
 		r.request = &request{resource: r}
 		s.queue = append(s.queue, r.request)
 	}
-	r.request.waiters = append(r.request.waiters, waiter{w, i})
-	if w.waiting[i] == nil {
-		w.open++
-	}
-	w.waiting[i] = r.request
+	return r.request, nil
 }
 
 // Age returns how old at is now, by whichever clock says more: that of Go stands still while a machine sleeps, and that
@@ -245,7 +316,7 @@ func (s *scheduler) nextLocked() *request {
 		copy(s.queue[1:i+1], s.queue[:i])
 		s.queue[0] = nil
 		s.queue = s.queue[1:]
-		if len(r.waiters) == 0 {
+		if len(r.waiters) == 0 && !r.unawaited {
 			r.resource.request = nil
 			continue
 		}
@@ -316,6 +387,9 @@ func (r *resource) ask() (answer Status) {
 func (s *scheduler) endLocked(r *request) {
 	resource := r.resource
 	resource.request, resource.latest = nil, r
+	if resource.isList() && r.answer.Err == nil {
+		resource.list = &r.answer.devices
+	}
 	s.backoffLocked(r)
 	s.changeLocked(r)
 	for _, w := range r.waiters {

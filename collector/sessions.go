@@ -9,6 +9,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
+	"rufus_exporter/discovery"
 	"rufus_exporter/rufus"
 	"rufus_exporter/window"
 )
@@ -35,15 +36,15 @@ type Options struct {
 	Source                Source
 	MaxConcurrentRequests int           // in the whole process, those of Replaces included
 	MinInterval           time.Duration // >0: scrapes reuse a success younger than this
-	DeviceMetrics         bool          // also fetch the list of devices, for entries that follow one
+	DeviceMetrics         bool          // also expose what the list of devices says, for entries that follow one
 	Now                   func() time.Time
 	Logger                *slog.Logger
 	// Replaces is the Fetcher before, with which the new one shares the limit; nil for the first. Its scrapes may finish.
 	Replaces *Fetcher
 }
 
-// devicesMaxAge is how long the list of devices serves, as it is one answer for the whole account.
-const devicesMaxAge = 30 * time.Second
+// listMaxAge is how long the list of devices serves, as it is one answer for the whole account.
+const listMaxAge = 30 * time.Second
 
 // Fetcher asks one API. It outlives the list of entries, so that answers and waits survive a reload.
 type Fetcher struct {
@@ -52,8 +53,10 @@ type Fetcher struct {
 	now         func() time.Time
 	logger      *slog.Logger
 	scheduler   *scheduler
-	devices     *resource // the list; nil without device metrics
+	devices     *resource // the list
 	mask        atomic.Pointer[rufus.Mask]
+	// deviceMetrics: there are series of what the list says about the entries.
+	deviceMetrics bool
 
 	// Guarded by the scheduler's lock.
 	resources map[rufus.Target]*resource // of the current entries
@@ -66,31 +69,42 @@ type Fetcher struct {
 
 // NewFetcher returns a Fetcher that has not asked for anything yet.
 func NewFetcher(o Options) *Fetcher {
-	f := &Fetcher{source: o.Source, minInterval: o.MinInterval, now: o.Now, logger: o.Logger, scheduler: &scheduler{}}
-	if o.DeviceMetrics {
-		f.devices = &resource{fetcher: f, name: "devices"}
+	f := &Fetcher{
+		source: o.Source, minInterval: o.MinInterval, deviceMetrics: o.DeviceMetrics, now: o.Now, logger: o.Logger,
+		scheduler: &scheduler{},
 	}
+	f.devices = &resource{fetcher: f, name: "devices"}
 	f.mask.Store(&rufus.Mask{})
 	if o.Replaces != nil {
 		f.scheduler = o.Replaces.scheduler
 	}
 	f.scheduler.mu.Lock()
 	defer f.scheduler.mu.Unlock()
+	if o.Replaces != nil {
+		f.devices.list = o.Replaces.devices.list
+	}
 	f.scheduler.limit = o.MaxConcurrentRequests
 	f.scheduler.dispatchLocked()
 	return f
 }
 
-// Sessions returns entries to be fetched through f from now on. What f knows of other targets is forgotten, and each
-// wait that the API asked for is cut short to one try, since a human may have fixed its cause.
-func (f *Fetcher) Sessions(entries []Entry) *Sessions {
-	sessions := &Sessions{fetcher: f, entries: entries, metrics: sessionMetrics, labels: labelsOf(entries)}
-	if f.devices != nil {
-		sessions.metrics = slices.Concat(sessionMetrics, deviceMetrics)
+// Sessions is Roster for entries alone.
+func (f *Fetcher) Sessions(entries []Entry) *Sessions { return f.Roster(entries, nil, nil).Current() }
+
+// adopt returns entries to be fetched from now on, with the labels of those names on their series. The list of devices
+// is fetched with them if they are wanted, or if it has something to say about one of them. With reload, each wait that
+// the API asked for is cut short to one try.
+func (f *Fetcher) adopt(entries []Entry, labels []string, listWanted, reload bool) *Sessions {
+	s := &Sessions{fetcher: f, entries: entries, metrics: sessionMetrics, labels: labelsOf(entries, labels)}
+	if f.deviceMetrics {
+		s.metrics = slices.Concat(sessionMetrics, deviceMetrics)
 	}
-	secrets := make([]rufus.Secret, len(entries))
-	for i, e := range entries {
-		secrets[i] = e.Target.ID
+	secrets := make([]rufus.Secret, 0, len(entries))
+	for _, e := range entries {
+		secrets = append(secrets, e.Target.ID)
+	}
+	if list := f.lastList(); list != nil {
+		secrets = append(secrets, list.IDs()...)
 	}
 	mask := rufus.NewMask(secrets)
 	f.mask.Store(&mask)
@@ -98,9 +112,12 @@ func (f *Fetcher) Sessions(entries []Entry) *Sessions {
 	f.scheduler.mu.Lock()
 	defer f.scheduler.mu.Unlock()
 	now := f.now()
-	f.backoff.cut(now)
-	f.told = nil
-	f.saturated = false
+	if reload {
+		f.backoff.cut(now)
+		f.devices.wait.cut(now)
+		f.told = nil
+		f.saturated = false
+	}
 	before, added := f.resources, false
 	f.resources = make(map[rufus.Target]*resource, len(entries))
 	for _, e := range entries {
@@ -110,24 +127,38 @@ func (f *Fetcher) Sessions(entries []Entry) *Sessions {
 		}
 		delete(before, e.Target)
 		r.name = e.Name
-		r.wait.cut(now)
+		if reload {
+			r.wait.cut(now)
+		}
 		if r.latest != nil && mask.Contains(r.latest.answer.Session.Alias) {
 			r.latest = nil // it shows the token or id of an entry that is new
 		}
 		f.resources[e.Target] = r
-		sessions.resources = append(sessions.resources, r)
+		s.resources = append(s.resources, r)
 	}
 	for _, removed := range before {
 		removed.name = ""
 	}
-	if f.devices != nil && slices.ContainsFunc(entries, followsDevice) {
-		f.devices.wait.cut(now)
-		if added {
-			f.devices.latest = nil // as above
-		}
-		sessions.resources = append(sessions.resources, f.devices)
+	if reload && added {
+		f.devices.hideLocked(mask)
 	}
-	return sessions
+	if listWanted || f.deviceMetrics && slices.ContainsFunc(entries, followsDevice) {
+		s.resources = append(s.resources, f.devices)
+	}
+	return s
+}
+
+// hideLocked hides the tokens and ids of new entries in a list that is older than they are.
+func (r *resource) hideLocked(mask rufus.Mask) {
+	if r.latest != nil {
+		hidden := *r.latest
+		hidden.answer.devices = hidden.answer.devices.Hide(mask)
+		r.latest = &hidden
+	}
+	if r.list != nil {
+		hidden := r.list.Hide(mask)
+		r.list = &hidden
+	}
 }
 
 // cut ends w now.
@@ -161,10 +192,19 @@ type Sessions struct {
 	resources []*resource        // of each entry, and the list of devices if any needs it
 	metrics   []metric           // that they may have
 	labels    [][]*dto.LabelPair // of each entry
+
+	discovered discovery.Result
+	err        error
 }
 
 // Entries returns the entries in the order of the configuration.
 func (s *Sessions) Entries() []Entry { return s.entries }
+
+// Discovered returns what became of the devices of the account. Those that are followed are among the entries.
+func (s *Sessions) Discovered() discovery.Result { return s.discovered }
+
+// Err returns why devices are missing from the entries: ErrNoList, or there are more than may be followed.
+func (s *Sessions) Err() error { return s.err }
 
 // Fetcher returns what fetches the entries; nil for nil.
 func (s *Sessions) Fetcher() *Fetcher {
@@ -182,8 +222,8 @@ func (s *Sessions) Only(name string) (*Sessions, bool) {
 	}
 	one := *s
 	one.entries, one.resources, one.labels = s.entries[i:i+1], s.resources[i:i+1:i+1], s.labels[i:i+1]
-	if s.fetcher.devices != nil && followsDevice(s.entries[i]) {
-		one.resources = append(one.resources, s.fetcher.devices)
+	if followsDevice(s.entries[i]) {
+		one.resources = append(one.resources, s.resources[len(s.entries):]...)
 	}
 	return &one, true
 }
@@ -236,16 +276,17 @@ func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool
 	}
 	for _, list := range report.list {
 		report.DevicesUp = rufus.Some(list.Err == nil)
-		if list.Err == nil {
-			addHealth(report.Statuses, list.devices)
+		if last := s.fetcher.lastList(); last != nil {
+			addHealth(report.Statuses, last, list.Err == nil)
 		}
 	}
 	return report
 }
 
-// addHealth adds what the list says to the entries that follow a device. One that looks idle but is not in the
-// account at all is not found: a mistyped id, or a device that was unbound.
-func addHealth(statuses []Status, list rufus.DeviceList) {
+// addHealth adds what the list says to the entries that follow a device, if it is current. One that looks idle but is
+// not in the account at all is not found: a mistyped id, or a device that was unbound. That it was unbound remains true
+// while the list cannot be read.
+func addHealth(statuses []Status, list *rufus.DeviceList, current bool) {
 	for i := range statuses {
 		status := &statuses[i]
 		if !followsDevice(status.Entry) {
@@ -253,9 +294,9 @@ func addHealth(statuses []Status, list rufus.DeviceList) {
 		}
 		health, listed := list.Health(status.Entry.Target.ID)
 		switch {
-		case listed:
+		case listed && current:
 			status.Health = rufus.Some(health)
-		case list.Complete && status.Err == nil && !status.Session.Active:
+		case !listed && list.Complete && status.Err == nil && !status.Session.Active:
 			status.Err = &rufus.Error{Reason: rufus.NotFound, Detail: "no such device in this account"}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ var (
 const (
 	maxConcurrency = 1024
 	maxKey         = 1024
+	maxDevices     = 10_000
 )
 
 func defaultAPI() API {
@@ -37,6 +39,7 @@ func defaultAPI() API {
 		KeyHeader:             "api_key",
 		Timeout:               5 * time.Second,
 		MaxConcurrentRequests: 32,
+		MaxDevices:            1000,
 	}
 }
 
@@ -64,6 +67,8 @@ func (d *decoder) api(api *API, section *node) {
 			text: number(&api.MaxConcurrentRequests, 1, maxConcurrency)},
 		{name: "min_interval", wanted: "a duration such as 10s, or 0s for none", text: duration(&api.MinInterval, 0)},
 		{name: "device_metrics", wanted: wantedBoolean, text: oneOf(&api.DeviceMetrics, booleans)},
+		{name: "max_devices", wanted: fmt.Sprintf("a number from 1 to %d", maxDevices),
+			text: number(&api.MaxDevices, 1, maxDevices)},
 		{name: "tls_config", any: func(n *node) { tlsSection = n }},
 		{name: "proxy_url", wanted: "scheme://host:port with one of the schemes " + strings.Join(proxySchemes, ", "),
 			text: proxyURL(&proxy.ProxyURL)},
@@ -97,7 +102,7 @@ func (d *decoder) key(given string, lines map[string]int) rufus.Secret {
 	case inline != 0:
 		return d.checkKey(given, inline, "key")
 	default:
-		return d.checkKey(os.Getenv(KeyVariable), 0, "$"+KeyVariable+":")
+		return d.environmentKey()
 	}
 }
 
@@ -110,14 +115,54 @@ func (d *decoder) both(lines map[string]int, one, other, remedy string) bool {
 	return true
 }
 
-// checkKey trims a key and refuses what cannot be sent in a header: only visible ASCII passes every proxy.
+// environmentKey returns the API key from the environment. Variables that are set to nothing count as not set: that is
+// what is left of those that compose files and units pass on.
+func (d *decoder) environmentKey() rufus.Secret {
+	key, file := os.Getenv(KeyVariable), strings.TrimSpace(os.Getenv(KeyFileVariable))
+	switch {
+	case file == "":
+		return d.checkKey(key, 0, "$"+KeyVariable+":")
+	case strings.TrimSpace(key) != "":
+		d.refuse(0, "$"+KeyFileVariable+": $"+KeyVariable+" is set as well", "keep one of them")
+		return rufus.Secret{}
+	}
+	content, problem := d.read.file(file)
+	if problem == "" && strings.TrimSpace(string(content)) == "" {
+		problem = "is empty"
+	}
+	if problem != "" {
+		d.refuse(0, "$"+KeyFileVariable+": the file "+problem, "give the path of a readable file that holds the API key")
+		return rufus.Secret{}
+	}
+	return d.checkKey(string(content), 0, "$"+KeyFileVariable+": the content of the file")
+}
+
+var (
+	// keyAssignment is a line of an environment file or of YAML where the key alone is due. A key may end with "=", as
+	// base64 does.
+	keyAssignment = regexp.MustCompile(`^(?:export\s+)?[A-Za-z_][A-Za-z0-9_-]*\s*(?:=\s*[^\s=]|:\s)`)
+	keyScheme     = regexp.MustCompile(`(?i)^(?:bearer|basic|token|apikey)\s`)
+)
+
+// checkKey trims a key and refuses what cannot be one. Only visible ASCII passes every proxy in a header.
 func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 	key = strings.TrimSpace(key)
+	const alone = "give the API key alone"
 	switch {
 	case len(key) > maxKey:
-		d.refuse(line, fmt.Sprintf("%s is longer than %d characters", where, maxKey), "give the API key alone")
+		d.refuse(line, fmt.Sprintf("%s is longer than %d characters", where, maxKey), alone)
+	case strings.HasPrefix(key, "\ufeff"):
+		d.refuse(line, where+" begins with a byte order mark", "save the file as UTF-8 without one")
+	case isVariable(key):
+		d.refuse(line, where+" "+holdsVariable, wantedKey)
+	case keyAssignment.MatchString(key):
+		d.refuse(line, where+" has a name before the key", alone+", without NAME=")
+	case keyScheme.MatchString(key):
+		d.refuse(line, where+" has a word before the key", alone)
+	case quotedKey(key):
+		d.refuse(line, where+" has quotes around the key", alone+", without quotes")
 	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		d.refuse(line, where+" has spaces, line breaks or characters outside ASCII", "give the API key alone")
+		d.refuse(line, where+" has spaces, line breaks or characters outside ASCII", alone)
 	}
 	return rufus.NewSecret(key)
 }
@@ -270,7 +315,7 @@ func duration(dst *time.Duration, least time.Duration) func(string) string {
 	return func(value string) string {
 		parsed, err := model.ParseDuration(value)
 		if err != nil {
-			return "is not a duration"
+			return notDuration(value)
 		}
 		if time.Duration(parsed) < least {
 			return "is too short"
@@ -278,6 +323,16 @@ func duration(dst *time.Duration, least time.Duration) func(string) string {
 		*dst = time.Duration(parsed)
 		return ""
 	}
+}
+
+const noUnit = "is a number without a unit (ms, s, m, h, d)"
+
+// notDuration says what is wrong with a duration.
+func notDuration(value string) string {
+	if _, err := strconv.ParseUint(value, 10, 64); err == nil {
+		return noUnit
+	}
+	return "is not a duration"
 }
 
 // number sets dst to a decimal number from least to most.

@@ -181,6 +181,7 @@ func TestDigest(t *testing.T) {
   max_concurrent_requests: 32
   min_interval: 0s
   device_metrics: false
+  max_devices: 1000
   proxy_url: http://me:a@proxy
   no_proxy: a
   tls_config:
@@ -209,6 +210,7 @@ func TestDigest(t *testing.T) {
 		{"requests: 32", "requests: 33"},
 		{"min_interval: 0s", "min_interval: 1s"},
 		{"device_metrics: false", "device_metrics: true"},
+		{"max_devices: 1000", "max_devices: 999"},
 		{"me:a@proxy", "me:b@proxy"},
 		{"no_proxy: a", "no_proxy: b"},
 		{"proxy_url: http://me:a@proxy\n  no_proxy: a", "proxy_from_environment: true"},

@@ -17,20 +17,30 @@ import (
 	"syscall"
 	"time"
 
+	"rufus_exporter/discovery"
 	"rufus_exporter/rufus"
 	"rufus_exporter/window"
 )
 
-// KeyVariable is the environment variable that holds the API key when the file names none.
-const KeyVariable = "RUFUS_API_KEY"
+// The environment variables that give the API key when the file does not: the key itself, or the path of a file that
+// holds it. A relative path starts at the working directory.
+const (
+	KeyVariable     = "RUFUS_API_KEY"
+	KeyFileVariable = "RUFUS_API_KEY_FILE"
+)
 
 // Config is a whole configuration.
 type Config struct {
 	API API
-	// Sessions are the entries in the file's order, at least one.
+	// Sessions are the entries in the file's order. There are none if the file only follows devices of the account.
 	Sessions []Session
-	// Files are the paths the configuration was read from: sessions.yml, then the key file and the TLS files it
-	// names. When the content of one changes, loading again may give another configuration.
+	// Discovery says how to follow devices of the account; nil if the file has no devices list. It has at least one rule
+	// that is not to ignore devices, or there is a session.
+	Discovery *discovery.Plan
+	// Warnings are about what is valid but probably not meant. They are sorted by line, each as in Error.
+	Warnings []string
+	// Files are the paths the configuration was read from: sessions.yml, then the key file and the TLS files. When the
+	// content of one changes, loading again may give another configuration.
 	Files []string
 
 	contents fingerprint // of Files
@@ -53,6 +63,8 @@ type API struct {
 	MinInterval time.Duration
 	// DeviceMetrics asks for battery and telemetry of the followed devices.
 	DeviceMetrics bool
+	// MaxDevices bounds the devices that are followed by the devices list; 1 to 10000.
+	MaxDevices int
 	// TLS is never nil. Certificates are read when the configuration is loaded, not when a connection is made.
 	TLS *tls.Config
 	// Proxy is nil when no proxy was asked for. It can hold a password: its result and its error are not for printing.
@@ -66,8 +78,9 @@ type API struct {
 // Digest identifies how the API is reached: where two are equal, connections, answers and backoff serve both. It covers
 // every field, which a test makes sure of, secrets and the content of files included, and so is a secret itself.
 func (a API) Digest() rufus.Secret {
-	all := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %d %d %d %t", a.transport.Reveal(), a.URL.String(), a.Key.Reveal(),
-		a.KeyHeader, a.Timeout, a.MaxConcurrentRequests, a.MinInterval, a.DeviceMetrics))
+	all := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %d %d %d %t %d",
+		a.transport.Reveal(), a.URL.String(), a.Key.Reveal(), a.KeyHeader, a.Timeout, a.MaxConcurrentRequests,
+		a.MinInterval, a.DeviceMetrics, a.MaxDevices))
 	return rufus.NewSecret(string(all[:]))
 }
 
@@ -104,8 +117,8 @@ func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
 // 200 times the file when it holds nothing but short values.
 const maxFile = 4 << 20
 
-// Load reads the configuration at path, the files it names, and $RUFUS_API_KEY. Relative paths in it start at its own
-// directory. The error is an *Error.
+// Load reads the configuration at path, the files it names, and $RUFUS_API_KEY or $RUFUS_API_KEY_FILE. Relative paths
+// in it start at its own directory. The error is an *Error.
 func Load(path string) (*Config, error) {
 	var read snapshot
 	data, problem := read.file(path)
@@ -125,14 +138,17 @@ func Parse(data []byte, path string) (*Config, error) {
 func decode(data []byte, path string, read snapshot) (*Config, error) {
 	d := &decoder{dir: filepath.Dir(path), read: read, labelNames: map[string]bool{}}
 	cfg := d.config(data)
-	cfg.Files, cfg.contents = d.read.files, d.read.contents
+	cfg.Files, cfg.contents, cfg.Warnings = d.read.files, d.read.contents, d.warned(path)
 	if problems := d.report(path); problems != nil {
 		return nil, &Error{Problems: problems, Files: cfg.Files, contents: cfg.contents}
 	}
 	return cfg, nil
 }
 
-const wantedList = "list at least one session, for example \"- token: ...\", below \"sessions:\""
+const (
+	wantedList = "list at least one session, for example \"- token: ...\", below \"sessions:\""
+	wantedAny  = wantedList + ", or follow devices of the account with \"devices:\""
+)
 
 // config decodes the whole file. What it returns is of use only when nothing was refused.
 func (d *decoder) config(data []byte) *Config {
@@ -149,23 +165,38 @@ func (d *decoder) config(data []byte) *Config {
 		cfg.Sessions = d.sessions(root)
 	case isMapping(root):
 		sections := map[string]*node{}
+		section := func(name string) field { return field{name: name, any: func(n *node) { sections[name] = n }} }
 		lines := d.mapping(root, "the file", []field{
-			{name: "api", any: func(n *node) { sections["api"] = n }},
-			{name: "sessions", any: func(n *node) { sections["sessions"] = n }},
-			{name: "races", any: func(n *node) { sections["races"] = n }},
+			section("api"), section("sessions"), section("races"), section("devices"),
 		})
 		d.api(&cfg.API, sections["api"])
 		d.readRaces(sections["races"])
-		if lines["sessions"] == 0 {
-			d.refuse(root.Line, "there is no sessions list", wantedList)
-		} else {
-			cfg.Sessions = d.sessions(sections["sessions"])
-		}
+		d.entries(cfg, sections["sessions"], sections["devices"], root.Line, lines)
 	default:
 		d.refuse(root.Line, "the file is neither a list of sessions nor a mapping with api and sessions", wantedList)
 	}
 	d.checkPublic()
 	return cfg
+}
+
+// entries decodes the lists of sessions and of devices. Either may be missing, or have all its lines commented out.
+func (d *decoder) entries(cfg *Config, sessions, devices *node, line int, lines map[string]int) {
+	empty := func(n *node) bool { return n == nil || isNull(n) }
+	switch {
+	case !empty(sessions) || !empty(devices):
+	case sessions != nil:
+		d.refuse(lines["sessions"], "the list of sessions is empty", wantedList)
+	case devices != nil:
+		d.refuse(lines["devices"], "the list of devices is empty", wantedRules)
+	default:
+		d.refuse(line, "the file has neither sessions nor devices", wantedAny)
+	}
+	if !empty(sessions) {
+		cfg.Sessions = d.sessions(sessions)
+	}
+	if !empty(devices) {
+		cfg.Discovery = d.plan(devices, cfg)
+	}
 }
 
 // readFile returns the content of a regular file of at most maxFile bytes, or what is wrong with it, without its path.

@@ -84,7 +84,7 @@ func checkMessages(t *testing.T, err error, path string) {
 	last := 0
 	for _, m := range list.Problems {
 		var line int
-		if strings.HasPrefix(m, "$"+KeyVariable+": ") || strings.HasSuffix(m, " more errors; fix these first") {
+		if strings.HasPrefix(m, "$"+KeyVariable) || strings.HasSuffix(m, " more errors; fix these first") {
 			continue
 		}
 		if _, err := fmt.Sscanf(strings.TrimPrefix(m, path), ":%d: ", &line); err != nil || line < 1 {
@@ -127,8 +127,11 @@ func checkConfig(t *testing.T, cfg *Config) {
 	if api.TLS == nil {
 		t.Error("no TLS settings")
 	}
-	if len(cfg.Sessions) == 0 || len(cfg.Files) == 0 {
+	if len(cfg.Sessions) == 0 && cfg.Discovery == nil || len(cfg.Files) == 0 {
 		t.Errorf("%d sessions, %d files", len(cfg.Sessions), len(cfg.Files))
+	}
+	if cfg.Discovery != nil {
+		checkPlan(t, cfg)
 	}
 	ids, names := map[string]bool{}, map[string]bool{}
 	for _, s := range cfg.Sessions {
@@ -205,7 +208,7 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"nosuchkey: x", "api: {nosuchkey: x}", "sessions: [{nosuchkey: x}]",
-		"races: [{nosuchkey: x}]", "sessions: [{expected: {nosuchkey: x}}]"} {
+		"races: [{nosuchkey: x}]", "devices: [{nosuchkey: x}]", "sessions: [{expected: {nosuchkey: x}}]"} {
 		_, err := Parse([]byte(bad), "f.yml")
 		known := regexp.MustCompile(`known here: (.*)`).FindStringSubmatch(err.Error())
 		if known == nil {
@@ -221,7 +224,7 @@ func TestExample(t *testing.T) {
 	// What it shows as a default, commented out, is the default.
 	comment := regexp.MustCompile(`(?m)^  # ([a-z_]+: )`)
 	api, sessions, _ := strings.Cut(string(text), "\nsessions:")
-	if shown := len(comment.FindAllString(api, -1)); shown != 8 {
+	if shown := len(comment.FindAllString(api, -1)); shown != 9 {
 		t.Fatalf("%d settings are commented out", shown)
 	}
 	defaults := comment.ReplaceAllString(api, "  $1") + "\nsessions:" + sessions

@@ -49,6 +49,9 @@ func (d *decoder) readRaces(list *node) {
 // readRace decodes one race and adds it to the others.
 func (d *decoder) readRace(item *node) {
 	if !isMapping(item) {
+		if d.slipInText(item) {
+			return
+		}
 		d.refuse(item.Line, "the race is not a mapping", "write it as {name: 5k, start: 2026-11-29T09:00:00-03:00}")
 		return
 	}
@@ -93,11 +96,9 @@ func (d *decoder) starts(n *node) []time.Time {
 			break
 		}
 		var start time.Time
-		if problem := read(follow(wave), dateTime(&start)); problem != "" {
-			d.refuse(wave.Line, "start "+problem, "give "+wantedStart)
-			continue
+		if d.scalar(wave.Line, follow(wave), "start", field{wanted: wantedStart, text: dateTime(&start)}) {
+			starts = append(starts, start)
 		}
-		starts = append(starts, start)
 	}
 	return starts
 }
@@ -132,11 +133,26 @@ func (d *decoder) raceOf(session *Session, key raceLabel, labelLines map[string]
 
 // expected decodes when passings are due at an entry of that race.
 func (d *decoder) expected(n *node, line int, race raceLabel) []window.Window {
-	if !isMapping(n) {
-		d.refuse(line, "expected is not a mapping", "write it as {from: 14m, until: 1h40m}, durations after the gun")
+	from, until, ok := d.bounds(n, line)
+	if !ok {
 		return nil
 	}
-	var from, until bound
+	guns := []time.Time{{}} // two date-times do not need a gun
+	if !from.absolute {
+		guns = d.guns(race, line)
+	}
+	return d.windowsAfter(guns, from, until, line)
+}
+
+// bounds decodes the ends of a window, and reports whether both are there and fit each other.
+func (d *decoder) bounds(n *node, line int) (from, until bound, ok bool) {
+	if !isMapping(n) {
+		if d.slipInText(n) {
+			return from, until, false
+		}
+		d.refuse(line, "expected is not a mapping", "write it as {from: 14m, until: 1h40m}, durations after the gun")
+		return from, until, false
+	}
 	lines := d.mapping(n, "expected", []field{
 		{name: "from", wanted: wantedBound, text: from.set},
 		{name: "until", wanted: wantedBound, text: until.set},
@@ -146,20 +162,21 @@ func (d *decoder) expected(n *node, line int, race raceLabel) []window.Window {
 			d.refuse(line, "expected has no "+name, "give "+wantedBound)
 		}
 	}
-	guns := []time.Time{{}} // two date-times do not need a gun
 	switch {
 	case !from.known || !until.known:
-		return nil
 	case from.absolute != until.absolute:
 		d.refuse(lines["until"], "of from and until, one is a duration and one a date-time",
 			"give two durations after the gun, or two date-times")
-		return nil
-	case !until.in(guns[0]).After(from.in(guns[0])):
+	case !until.in(time.Time{}).After(from.in(time.Time{})):
 		d.refuse(lines["until"], "until is not after from", "give a later until")
-		return nil
-	case !from.absolute:
-		guns = d.guns(race, line)
+	default:
+		return from, until, true
 	}
+	return from, until, false
+}
+
+// windowsAfter returns the windows of all waves, merged.
+func (d *decoder) windowsAfter(guns []time.Time, from, until bound, line int) []window.Window {
 	if d.windows += len(guns); d.windows > maxWindows && d.windows-len(guns) <= maxWindows {
 		d.refuse(line, fmt.Sprintf("the file has more than %d windows (one for each wave of each entry)", maxWindows),
 			"declare fewer waves, or split the sessions over several exporters")
@@ -210,7 +227,9 @@ func (b *bound) set(value string) (problem string) {
 	case "":
 		*b = bound{known: true, absolute: true, at: at}
 	case notDateTime:
-		problem = "is neither a duration nor a date-time"
+		if problem = notDuration(value); problem != noUnit {
+			problem = "is neither a duration nor a date-time"
+		}
 	}
 	return problem
 }

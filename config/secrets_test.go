@@ -60,6 +60,13 @@ races:
   - name: kids
     start:
       - 2026-11-28T09:00:00-03:00
+devices:
+  - alias: (?P<point>.+)-5k
+    name: x$point
+    race: kids
+    silent_after: 10m
+  - serial_number: O4A-1
+    ignore: true
 `
 	lines := strings.Split(strings.TrimSpace(file), "\n")
 	// «» is what stands in the line before its value, <> the value, and $ the secret.

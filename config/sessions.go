@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"gopkg.in/yaml.v3"
+
 	"rufus_exporter/rufus"
 )
 
@@ -49,6 +51,7 @@ func (d *decoder) sessions(list *node) []Session {
 				continue // a second error about the names would only confuse
 			}
 			ids[strings.ToLower(id)] = line
+			d.suspectID(session.Target, line)
 			d.secrets = append(d.secrets, session.Target.ID)
 		}
 		if first := names[session.Name]; first != 0 && session.Name != "" {
@@ -102,8 +105,8 @@ func (d *decoder) session(item *node) (Session, int) {
 			session.Expected = d.expected(expected, lines["expected"], label)
 		}
 	default:
-		if problem := read(item, token); problem != "" {
-			d.refuse(item.Line, "token "+problem, "give a session token")
+		if !d.slipInText(item) {
+			d.scalar(item.Line, item, "token", entry[0])
 		}
 	}
 	if id := session.Target.ID.Reveal(); name == "" && id != "" {
@@ -118,6 +121,8 @@ func (d *decoder) session(item *node) (Session, int) {
 func (d *decoder) id(dst *rufus.Target, follows rufus.Follows) func(string) string {
 	return func(value string) string {
 		switch {
+		case strings.ContainsAny(value, quotes):
+			return "has a quote in it"
 		case !idPattern.MatchString(value):
 			return "has characters other than A-Z a-z 0-9 _ -"
 		case len(value) < minID || len(value) > maxID:
@@ -130,12 +135,26 @@ func (d *decoder) id(dst *rufus.Target, follows rufus.Follows) func(string) stri
 	}
 }
 
+// documentedID is the form of all tokens and device ids in the API's documentation, which does not promise it.
+var documentedID = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
+
+// suspectID warns of a token or id that was probably not copied in full.
+func (d *decoder) suspectID(target rufus.Target, line int) {
+	if id := target.ID.Reveal(); !documentedID.MatchString(id) {
+		d.warn(line, fmt.Sprintf("%s has %d characters, and is not 64 hexadecimal digits like those in the API's "+
+			"documentation", target.Follows, len(id)), "compare it with the one in your RUFUS account")
+	}
+}
+
 // labels decodes the labels of an entry, which may be null, and returns the lines of their names with them.
 func (d *decoder) labels(n *node) (labels map[string]string, lines map[string]int) {
 	if isNull(n) {
 		return nil, nil
 	}
 	if !isMapping(n) {
+		if n.Kind == yaml.ScalarNode && n.Style == 0 && d.refuseSlip(keySlip, n) {
+			return nil, nil
+		}
 		d.refuse(n.Line, "labels is not a mapping", "write it as {race: city-run}")
 		return nil, nil
 	}
@@ -152,9 +171,8 @@ func (d *decoder) labels(n *node) (labels map[string]string, lines map[string]in
 		case slices.Contains(reservedLabels, name):
 			d.refuse(key.Line, quote("label", name)+" is taken by the exporter or by Prometheus", "choose another name")
 		default:
-			if problem := read(value, text(&label, maxLabelValue)); problem != "" {
-				d.refuse(lineOf(key, value), quote("label", name)+" "+problem, "give "+wantedValue)
-			}
+			d.scalar(lineOf(key, value), value, quote("label", name),
+				field{wanted: wantedValue, text: text(&label, maxLabelValue)})
 			lines[name] = key.Line
 			d.addLabel(labels, name, label, key.Line, value.Line)
 		}
@@ -165,12 +183,17 @@ func (d *decoder) labels(n *node) (labels map[string]string, lines map[string]in
 // addLabel adds one to the labels of an entry. The lines are those of its name and of its value.
 func (d *decoder) addLabel(labels map[string]string, name, value string, nameLine, valueLine int) {
 	labels[name] = value
+	d.addLabelName(name, nameLine)
+	d.public = append(d.public, public{nameLine, "a label's name", name}, public{valueLine, "a label's value", value})
+}
+
+// addLabelName adds one to the label names of the file.
+func (d *decoder) addLabelName(name string, line int) {
 	if !d.labelNames[name] && len(d.labelNames) == maxLabelNames {
-		d.refuse(nameLine, fmt.Sprintf("the file has more than %d different label names", maxLabelNames),
+		d.refuse(line, fmt.Sprintf("the file has more than %d different label names", maxLabelNames),
 			"use fewer: every series carries all of them")
 	}
 	d.labelNames[name] = true
-	d.public = append(d.public, public{nameLine, "a label's name", name}, public{valueLine, "a label's value", value})
 }
 
 // text sets dst to 1 to most printable characters.

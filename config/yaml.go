@@ -30,6 +30,7 @@ const (
 	// unfold into a huge one.
 	maxValues   = 1 << 18
 	maxRefusals = 1000
+	maxWarnings = 100 // in the log at every load
 )
 
 // decoder walks the YAML nodes rather than decoding into structs: nodes know their line and their literal text, so
@@ -37,8 +38,10 @@ const (
 type decoder struct {
 	dir      string // relative paths start here
 	read     snapshot
+	raw      [][]byte // the lines of the file
 	refusals []refusal
 	more     int // refusals beyond maxRefusals
+	warnings []refusal
 	apiKey   string
 	values   int            // visited so far
 	secrets  []rufus.Secret // all in the file, and the API key
@@ -63,17 +66,37 @@ func (d *decoder) refuse(line int, what, remedy string) {
 	d.refusals = append(d.refusals, refusal{line, what + "; " + remedy})
 }
 
-// report returns the refusals by line, nil when there are none.
-func (d *decoder) report(path string) []string {
-	slices.SortStableFunc(d.refusals, func(a, b refusal) int { return a.line - b.line })
-	var report []string
-	for _, m := range d.refusals {
+// warn notes what is valid but probably not meant.
+func (d *decoder) warn(line int, what, remedy string) {
+	d.warnings = append(d.warnings, refusal{line, what + "; " + remedy})
+}
+
+// warned returns the warnings by line, nil when there are none.
+func (d *decoder) warned(path string) []string {
+	shown := d.warnings[:min(len(d.warnings), maxWarnings)]
+	report := inOrder(shown, path)
+	if more := len(d.warnings) - len(shown); more > 0 {
+		report = append(report, fmt.Sprintf("%s: %d more warnings", path, more))
+	}
+	return report
+}
+
+// inOrder sorts by line and adds where each is.
+func inOrder(list []refusal, path string) (report []string) {
+	slices.SortStableFunc(list, func(a, b refusal) int { return a.line - b.line })
+	for _, m := range list {
 		if m.line == 0 {
 			report = append(report, m.text)
 		} else {
 			report = append(report, fmt.Sprintf("%s:%d: %s", path, m.line, m.text))
 		}
 	}
+	return report
+}
+
+// report returns the refusals by line, nil when there are none.
+func (d *decoder) report(path string) []string {
+	report := inOrder(d.refusals, path)
 	if d.more > 0 {
 		report = append(report, fmt.Sprintf("%s: %d more errors; fix these first", path, d.more))
 	}
@@ -100,6 +123,7 @@ func (d *decoder) document(data []byte) *node {
 		d.refuse(line, "the file holds too many values", wantedSplit)
 		return nil
 	}
+	d.raw = bytes.Split(data, []byte("\n"))
 	documents, problem := parseYAML(data)
 	switch {
 	case problem != "":
@@ -201,7 +225,28 @@ func (d *decoder) syntax(data []byte, problem string) {
 	case strings.HasPrefix(problem, "unknown anchor"):
 		problem = "an alias (*name) has no anchor (&name) before it" // the package's own text quotes the file
 	}
-	d.refuse(i+1, "YAML: "+problem, "indent with spaces, and put quotes around values with special characters")
+	if d.slipInSyntax(i) {
+		return
+	}
+	remedy := "indent with spaces, and put quotes around values with special characters"
+	for part, better := range syntaxRemedies {
+		if strings.Contains(problem, part) {
+			remedy = better
+		}
+	}
+	d.refuse(i+1, "YAML: "+problem, remedy)
+}
+
+// syntaxRemedies are for parts of what the YAML package reports.
+var syntaxRemedies = map[string]string{
+	"expected '-' indicator": "begin each entry with \"- \", and indent the settings of an entry alike",
+	"expected key":           "indent the settings of an entry alike, each as \"name: value\"",
+	"expected ',' or": "close every [ and {, put commas between what is in them, and put quotes around values with " +
+		"special characters",
+	"mapping values are not allowed": "put quotes around a value with \": \" in it, and indent the settings of an entry " +
+		"alike",
+	"cannot start any token":   "put quotes around a value that begins with @, %, ` or a tab",
+	"unknown escape character": "put single quotes around a value with backslashes",
 }
 
 // follow returns the value an alias stands for, at the alias's line: usually it is the use that is wrong. What is
@@ -225,8 +270,34 @@ type field struct {
 	// Scalars go to text, which returns what is wrong with them, "" when nothing is; wanted completes "give ...".
 	text   func(value string) (problem string)
 	wanted string
+	// ${...} in the text stands for a group.
+	template bool
 	// Without text, every value goes to any.
 	any func(n *node)
+}
+
+// scalar gives a value to its field, and reports whether nothing is wrong with it.
+func (d *decoder) scalar(line int, value *node, name string, f field) bool {
+	set, remedy := f.text, "give "+f.wanted
+	if isVariable(value.Value) && !f.template {
+		set, remedy = func(string) string { return holdsVariable }, wantedNoVariable
+		if name == "key" || name == "key_file" {
+			remedy = wantedKey
+		}
+	}
+	problem := read(value, set)
+	switch {
+	case d.slip(value, problem != ""):
+		return false
+	case problem != "":
+		d.refuse(line, name+" "+problem, remedy)
+		return false
+	}
+	if quotedAtOneEnd(value) {
+		d.warn(line, name+" has a quote at one end only, or one that is not \" or '",
+			"put the same \" or ' at both ends, or none")
+	}
+	return true
 }
 
 // section is mapping for settings that may all be missing: n may be nil or null.
@@ -259,8 +330,8 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 		lines[f.name] = key.Line
 		if f.text == nil {
 			f.any(value)
-		} else if problem := read(value, f.text); problem != "" {
-			d.refuse(lineOf(key, value), f.name+" "+problem, "give "+f.wanted)
+		} else {
+			d.scalar(lineOf(key, value), value, f.name, f)
 		}
 	})
 	return lines
@@ -298,6 +369,7 @@ func (d *decoder) pairs(n *node, each func(key, value *node)) {
 			d.refuse(key.Line, "a key is a list or a mapping", "write \"key: value\"")
 		case key.Tag == "!!merge":
 			d.refuse(key.Line, "merge keys (<<) are not supported", "repeat the keys; aliases of single values work")
+		case d.slipInKey(key, isNull(value)):
 		case line != 0:
 			d.refuse(key.Line, fmt.Sprintf("%s again, after line %d", quote("key", key.Value), line), "keep one of them")
 		default:

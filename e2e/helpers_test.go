@@ -319,8 +319,8 @@ func inProcess(t *testing.T, sessions string, now func() time.Time) http.Handler
 	if err != nil {
 		t.Fatal(err)
 	}
-	var fetched *collector.Sessions
-	exporterMetrics := collector.NewExporter(func() *collector.Sessions { return fetched })
+	var roster *collector.Roster
+	exporterMetrics := collector.NewExporter(func() *collector.Sessions { return roster.Current() })
 	transport := rufus.NewTransport(rufus.TransportOptions{
 		TLS:      cfg.API.TLS,
 		Proxy:    cfg.API.Proxy,
@@ -348,11 +348,11 @@ func inProcess(t *testing.T, sessions string, now func() time.Time) http.Handler
 	for i, s := range cfg.Sessions {
 		entries[i] = collector.Entry(s)
 	}
-	fetched = fetcher.Sessions(entries)
+	roster = fetcher.Roster(entries, cfg.Discovery, nil)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(exporterMetrics)
 	return web.NewHandler(web.Options{
-		Sessions:      func() *collector.Sessions { return fetched },
+		Sessions:      roster.Sessions,
 		Exporter:      registry,
 		ReloadError:   func() error { return nil },
 		TelemetryPath: "/metrics",

@@ -189,8 +189,8 @@ func (b *bench) entries() (*config.Config, []collector.Entry) {
 // startExporter starts the program as main does, on the bench's wires.
 func (b *bench) startExporter(address string) {
 	cfg, entries := b.entries()
-	var current atomic.Pointer[collector.Sessions]
-	metrics := collector.NewExporter(current.Load)
+	var current atomic.Pointer[collector.Roster]
+	metrics := collector.NewExporter(func() *collector.Sessions { return current.Load().Current() })
 	transport := rufus.NewTransport(rufus.TransportOptions{
 		TLS: cfg.API.TLS, Proxy: cfg.API.Proxy, MaxConns: cfg.API.MaxConcurrentRequests, Timeout: cfg.API.Timeout,
 		Dial: b.wires.dial,
@@ -206,7 +206,7 @@ func (b *bench) startExporter(address string) {
 		Now:                   time.Now,
 		Logger:                discard,
 	})
-	current.Store(fetcher.Sessions(entries))
+	current.Store(fetcher.Roster(entries, cfg.Discovery, nil))
 
 	registry := prometheus.NewRegistry()
 	b.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "rufus_exporter_config_last_reload_successful"})
@@ -218,7 +218,7 @@ func (b *bench) startExporter(address string) {
 	registry.MustRegister(metrics, b.reloaded, buildInfo, started)
 
 	stop := b.wires.serve(address, web.NewHandler(web.Options{
-		Sessions:      current.Load,
+		Sessions:      func(ctx context.Context) *collector.Sessions { return current.Load().Sessions(ctx) },
 		Exporter:      registry,
 		ReloadError:   func() error { return nil },
 		TelemetryPath: "/metrics",
@@ -232,8 +232,8 @@ func (b *bench) startExporter(address string) {
 	defer b.seen.mu.Unlock()
 	b.exporters[address] = &exporterProcess{
 		reload: func() {
-			_, entries := b.entries()
-			current.Store(fetcher.Sessions(entries))
+			cfg, entries := b.entries()
+			current.Store(fetcher.Roster(entries, cfg.Discovery, current.Load()))
 		},
 		stop: func() {
 			stop()

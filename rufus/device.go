@@ -1,15 +1,23 @@
 package rufus
 
 import (
+	"bytes"
 	"context"
+	"iter"
+	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // DeviceHealth is what the list of devices says about one of them. All of it is documented and none was tried live;
 // what is null or of another type than documented is absent. Texts are safe to show: see Options.Mask.
 type DeviceHealth struct {
+	ID            Secret // as the API writes it
+	Alias         string
+	SerialNumber  string
 	Model         string
 	Firmware      string
 	Status        string
@@ -34,6 +42,54 @@ func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 	return health, listed
 }
 
+// All returns what the list says about each device, by its id in upper case and in no order.
+func (l DeviceList) All() iter.Seq2[Secret, DeviceHealth] { return maps.All(l.devices) }
+
+// IDs returns the ids to look for in texts. An id such as "run" is not among them: it would hide half of the texts.
+func (l DeviceList) IDs() []Secret {
+	var ids []Secret
+	for id := range l.devices {
+		if len(id.Reveal()) >= minSearched {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Hide returns the list with "<secret>" in place of what mask finds in its texts.
+func (l DeviceList) Hide(mask Mask) DeviceList {
+	hidden := DeviceList{devices: make(map[Secret]DeviceHealth, len(l.devices)), Complete: l.Complete}
+	for id, health := range l.devices {
+		for _, text := range health.texts() {
+			*text = mask.Hide(*text)
+		}
+		hidden.devices[id] = health
+	}
+	return hidden
+}
+
+// texts returns what may show a secret.
+func (h *DeviceHealth) texts() [5]*string {
+	return [...]*string{&h.Alias, &h.SerialNumber, &h.Model, &h.Firmware, &h.Status}
+}
+
+// hideIDs returns the list with its own ids hidden. Most lists have no text that is long enough for one.
+func (l DeviceList) hideIDs() DeviceList {
+	ids := l.IDs()
+	shortest := math.MaxInt
+	for _, id := range ids {
+		shortest = min(shortest, len(id.Reveal()))
+	}
+	for _, health := range l.devices {
+		for _, text := range health.texts() {
+			if len(*text) >= shortest {
+				return l.Hide(NewMask(ids))
+			}
+		}
+	}
+	return l
+}
+
 func upper(id string) Secret { return NewSecret(strings.ToUpper(id)) }
 
 // A page of 1000 devices of 1 KiB each stays below maxList. maxDevices is the limit for a server that never ends.
@@ -41,6 +97,8 @@ const (
 	devicesPerPage = 1000
 	maxDevices     = 20_000
 )
+
+const minSearched = 8 // characters of an id
 
 // Devices asks for all devices of the account, page after page: GET /devices (documented, the first page is 1). All
 // pages together must come within the Timeout of one request, because sessions may be waiting for its place. Errors are
@@ -71,7 +129,7 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 		}
 		if goesOn, _ := more.Get(); !goesOn || len(list.devices) == known {
 			delete(list.devices, Secret{})
-			return list, nil
+			return list.hideIDs(), nil
 		}
 		get = c.further
 	}
@@ -108,23 +166,33 @@ func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err err
 // configured.
 func (c *Client) device(object raw) (id Secret, health DeviceHealth) {
 	var d dates
-	var name, model, firmware, status, battery, charging, telemetry, login raw
-	object.read(member{"deviceid", &name}, member{"model", &model}, member{"firmware", &firmware},
-		member{"device_status", &status}, member{"battery_percentage", &battery}, member{"charging", &charging},
-		member{"last_telemetry_at", &telemetry}, member{"last_login", &login})
-	if text := name.unquote(); len(text) <= maxID {
-		id = upper(string(text))
+	var r struct { // one piece of memory
+		id, alias, serial, model, firmware, status, battery, charging, telemetry, login raw
+	}
+	object.read(member{"deviceid", &r.id}, member{"alias", &r.alias}, member{"serial_number", &r.serial},
+		member{"model", &r.model}, member{"firmware", &r.firmware}, member{"device_status", &r.status},
+		member{"battery_percentage", &r.battery}, member{"charging", &r.charging},
+		member{"last_telemetry_at", &r.telemetry}, member{"last_login", &r.login})
+	if text := r.id.unquote(); len(text) <= maxID {
+		health.ID = NewSecret(string(text))
+		id = health.ID
+		if bytes.ContainsFunc(text, unicode.IsLower) {
+			id = upper(string(text))
+		}
 	}
 	health = DeviceHealth{
-		Model:         c.text(model, id, nil),
-		Firmware:      c.text(firmware, id, nil),
-		Status:        c.text(status, id, nil),
-		Charging:      charging.bool(),
-		LastTelemetry: d.read("last_telemetry_at", telemetry),
-		LastLogin:     d.read("last_login", login),
+		ID:            health.ID,
+		Alias:         c.text(r.alias, id, nil),
+		SerialNumber:  c.text(r.serial, id, nil),
+		Model:         c.text(r.model, id, nil),
+		Firmware:      c.text(r.firmware, id, nil),
+		Status:        c.text(r.status, id, nil),
+		Charging:      r.charging.bool(),
+		LastTelemetry: d.read("last_telemetry_at", r.telemetry),
+		LastLogin:     d.read("last_login", r.login),
 		Unreadable:    d.unreadable,
 	}
-	if percent, ok := battery.number().Get(); ok && percent >= 0 && percent <= 100 {
+	if percent, ok := r.battery.number().Get(); ok && percent >= 0 && percent <= 100 {
 		health.Battery = Some(percent / 100)
 	}
 	return id, health

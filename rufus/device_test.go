@@ -3,6 +3,7 @@ package rufus_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -287,6 +288,8 @@ func health(changes ...string) string {
 	return "{" + join([]string{
 		"deviceid", `"` + device + `"`,
 		"type", `"cloudbox"`,
+		"alias", `"FINISH-5K"`,
+		"serial_number", `"O4A-00150"`,
 		"model", `"CloudBox 3"`,
 		"firmware", `"2.1.0"`,
 		"device_status", `"online"`,
@@ -299,6 +302,8 @@ func health(changes ...string) string {
 
 func told(changes ...string) string {
 	return join([]string{
+		"alias", "FINISH-5K",
+		"serial_number", "O4A-00150",
 		"model", "CloudBox 3",
 		"firmware", "2.1.0",
 		"device_status", "online",
@@ -329,21 +334,21 @@ func tells(h rufus.DeviceHealth) string {
 	if h.Unreadable != "" {
 		changes = []string{"unreadable", h.Unreadable}
 	}
-	return told(append(changes, "model", h.Model, "firmware", h.Firmware, "device_status", h.Status, "battery_percentage", battery,
+	return told(append(changes, "alias", h.Alias, "serial_number", h.SerialNumber, "model", h.Model, "firmware", h.Firmware, "device_status", h.Status, "battery_percentage", battery,
 		"charging", charging, "last_telemetry_at", instant(h.LastTelemetry), "last_login", instant(h.LastLogin))...)
 }
 
 func TestDeviceHealth(t *testing.T) {
-	unknown := told("model", "", "firmware", "", "device_status", "", "battery_percentage", "", "charging", "",
+	unknown := told("alias", "", "serial_number", "", "model", "", "firmware", "", "device_status", "", "battery_percentage", "", "charging", "",
 		"last_telemetry_at", "", "last_login", "")
 	every := func(json string) string {
-		return health("model", json, "firmware", json, "device_status", json, "battery_percentage", json,
+		return health("alias", json, "serial_number", json, "model", json, "firmware", json, "device_status", json, "battery_percentage", json,
 			"charging", json, "last_telemetry_at", json, "last_login", json)
 	}
 	for _, test := range []struct{ name, device, want string }{
 		{"documented", health(), told()},
 		{"id in lower case", health("deviceid", `"`+strings.ToLower(device)+`"`), told()},
-		{"extra members", health("serial_number", `"BODY"`, "gps", `{"lat": [1]}`), told()},
+		{"extra members", health("passings", "3", "gps", `{"lat": [1]}`), told()},
 		{"nothing but the id", `{"deviceid": "` + device + `"}`, unknown},
 		{"null", every("null"), unknown},
 		{"objects", every("{}"), "unreadable=last_telemetry_at last_login"},
@@ -368,6 +373,10 @@ func TestDeviceHealth(t *testing.T) {
 		{"model of a million characters", health("model", `"`+strings.Repeat("x", 1_000_000)+`"`),
 			told("model", strings.Repeat("x", 200))},
 		{"names in capitals", health("Battery_Percentage", "5", "MODEL", "null", "DeviceID", `"`+other+`"`), told()},
+		{"aliasless", health("alias", `""`), told("alias", "")},
+		{"alias of several lines", health("alias", `"FINISH\n\t5K"`), told("alias", "FINISH  5K")},
+		{"alias that is another's id", health("alias", `"like `+other+`"`), told("alias", "like <secret>")},
+		{"serial number that is the key", health("serial_number", `"`+key+`"`), told("serial_number", "<secret>")},
 		{"model that is the id", health("model", `"x`+strings.ToLower(device)+`"`), told("model", "x<secret>")},
 		{"firmware that is the key", health("firmware", `"`+key+`"`), told("firmware", "<secret>")},
 		{"status that is the id", health("device_status", `"`+device+`"`), told("device_status", "<secret>")},
@@ -552,5 +561,32 @@ func TestMaskOption(t *testing.T) {
 	list, err := c.Devices(t.Context())
 	if h, _ := list.Health(rufus.NewSecret(device)); h.Model != "<secret>" {
 		t.Errorf("got %+v, %v", h, err)
+	}
+}
+
+// An id of any form that the list has shows in none of its texts, whichever comes first. One that is short would hide
+// half of them.
+func TestTheListShowsNoneOfItsIDs(t *testing.T) {
+	const id, short = "box-number-1", "run"
+	c := client(t, api(t, says(http.StatusOK, result(`[`+health("alias", `"see BOX-NUMBER-1"`, "model", `"box-number-1"`)+
+		`, {"deviceid": "`+id+`", "alias": "I am `+id+`"}, {"deviceid": "`+short+`", "serial_number": "like `+id+`"}]`))), patience)
+	list, err := c.Devices(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	for _, h := range list.All() {
+		texts[h.ID.Reveal()] = h.Alias + "|" + h.SerialNumber + "|" + h.Model
+	}
+	want := map[string]string{device: "see <secret>|O4A-00150|<secret>", id: "I am <secret>||", short: "|like <secret>|"}
+	if !maps.Equal(texts, want) {
+		t.Errorf("got  %q\nwant %q", texts, want)
+	}
+	if got := len(list.IDs()); got != 2 {
+		t.Errorf("%d ids to search for", got)
+	}
+	hidden := list.Hide(rufus.NewMask([]rufus.Secret{rufus.NewSecret("00150")}))
+	if h, _ := hidden.Health(rufus.NewSecret(device)); h.SerialNumber != "O4A-<secret>" || hidden.Complete != list.Complete {
+		t.Errorf("got %+v", h)
 	}
 }

@@ -60,7 +60,12 @@ func (m Mask) at(low []byte) int {
 func (m Mask) Contains(text string) bool { return m.Hide(text) != text }
 
 // Hide returns text with "<secret>" in place of each secret.
-func (m Mask) Hide(text string) string { return hide([]byte(text), 0, math.MaxInt, m.at) }
+func (m Mask) Hide(text string) string {
+	if m.find == nil || len(text) < m.shortest { // most are
+		return text
+	}
+	return hide([]byte(text), 0, math.MaxInt, m.at)
+}
 
 // hide returns text with "<secret>" in place of each secret, but at most that many characters and without the last tail
 // bytes. find is like Mask.at.

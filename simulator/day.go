@@ -41,13 +41,15 @@ type Day struct {
 // Device is a timing box and the sessions recorded with it.
 type Device struct {
 	ID           string // 64 upper-case hex digits in every documented example
-	Alias        string
+	Alias        string // may be empty, and that of another device
+	Renamed      []Renaming
 	Type         string
 	Model        string
 	Firmware     string // "" is sent as null
 	SerialNumber string
 	Created      time.Time // zero is sent as null
 	LastLogin    time.Time // zero is sent as null
+	Bound        time.Time // until then the account does not have the device; zero: always had it
 	Unbound      time.Time // from then on the account has neither the device nor its sessions; zero: never
 	Battery      Battery
 	Sessions     []Session
@@ -57,6 +59,12 @@ type Device struct {
 	Enveloped bool
 	// Latency delays every answer about this device and its sessions.
 	Latency time.Duration
+}
+
+// Renaming gives a device another alias.
+type Renaming struct {
+	At    time.Time
+	Alias string
 }
 
 // Session is one recording. It receives passings from Created until Closed, or until the next session of its
@@ -109,6 +117,7 @@ type Fault struct {
 	// Every above 0 makes it come and go: it is there for the first For of each Every.
 	Every, For time.Duration
 	Only       string // unless "", just the requests for this token or device id
+	Page       int    // unless 0, just the requests for this page of the list of devices
 	Latency    time.Duration
 	Drop       bool // cut the connection without an answer; Go's HTTP client then asks again if it had been used before
 	Status     int  // such as 403 for a revoked key, 429, 500, 503
@@ -139,6 +148,7 @@ func (d Day) clone() Day {
 	d.Devices = slices.Clone(d.Devices)
 	for i := range d.Devices {
 		d.Devices[i].Sessions = slices.Clone(d.Devices[i].Sessions)
+		d.Devices[i].Renamed = slices.Clone(d.Devices[i].Renamed)
 	}
 	return d
 }
@@ -238,7 +248,18 @@ func (x *index) moment(t time.Time) moment {
 
 // bound says whether the account has the device.
 func (m moment) bound(d *Device) bool {
-	return d != nil && !reached(m.now, d.Unbound)
+	return d != nil && !m.now.Before(d.Bound) && !reached(m.now, d.Unbound)
+}
+
+// alias returns what the device is called.
+func (m moment) alias(d *Device) string {
+	alias, since := d.Alias, time.Time{}
+	for _, r := range d.Renamed {
+		if reached(m.now, r.At) && !r.At.Before(since) {
+			alias, since = r.Alias, r.At
+		}
+	}
+	return alias
 }
 
 // exists says whether the API knows the session.

@@ -31,7 +31,10 @@ func Demo(start time.Time, speed float64) Day {
 	half.Mats = []Mat{{"START-HALF", 0}}
 	fiveK.Speed, tenK.Speed, kids.Speed = speed, speed, speed
 
-	day := NewDay(fiveK, tenK, kids, half)
+	spare := half
+	spare.Mats = []Mat{{"SPARE-1", 0}}
+
+	day := NewDay(fiveK, tenK, kids, half, spare)
 	day.Begin, day.Lap = start, at(demoLap.Minutes()).Sub(start)
 
 	day.Device("SPLIT-3K").Close(at(18))
@@ -69,7 +72,7 @@ func Demo(start time.Time, speed float64) Day {
 const demoLaps = 1000
 
 // DemoConfig returns a sessions.yml that watches Demo(start, speed) at apiURL, the address of a Server including /v0.
-// Each lap is one more wave of the 5K and the 10K.
+// Each lap is one more wave of the 5K and the 10K. The list of sessions comes last.
 func DemoConfig(apiURL string, start time.Time, speed float64) []byte {
 	start = start.Round(0)
 	after := func(minutes float64) time.Duration { return time.Duration(minutes * float64(time.Minute) / speed) }
@@ -91,36 +94,36 @@ func DemoConfig(apiURL string, start time.Time, speed float64) []byte {
 		}
 		fmt.Fprintf(&yaml, "  - {name: %s, start: [%s]}\n", race.name, strings.Join(guns, ", "))
 	}
-	yaml.WriteString("sessions:\n")
-	prefix := map[string]string{"token": "session ", "device": "device "}
-	for _, entry := range []struct {
-		name, follows, alias, race, point string
-		from, until                       float64 // when passings are due, in minutes of race time; 0, 0: not declared
-		silentAfter                       string
+	yaml.WriteString("devices:\n")
+	for _, rule := range []struct {
+		name, alias, race string
+		from, until       float64 // when passings are due, in minutes of race time
+		silentAfter       string
 	}{
-		{"start-5k", "token", "START-5K", "5k", "start", 0, 7, ""},
-		{"split-3k", "token", "SPLIT-3K", "5k", "split", 10, 40, ""}, // is closed by mistake
-		{"turn-5k", "token", "TURN-5K", "5k", "turn", 9, 30, "30s"},
-		{"finish-5k", "device", "FINISH-5K", "5k", "finish", 18, 55, "30s"},              // loses its network for a while
-		{"finish-5k-backup", "token", "FINISH-5K BACKUP", "5k", "finish", 18, 55, "40s"}, // active but silent
-		{"start-10k", "token", "START-10K", "10k", "start", 0, 7, ""},
-		{"turn-10k", "device", "TURN-10K", "10k", "turn", 18, 54, "30s"}, // keeps counting when START is pressed
-		{"turn-10k-token", "token", "TURN-10K", "10k", "turn", 0, 0, ""}, // and this freezes
-		{"split-7k", "token", "SPLIT-7K", "10k", "split", 25, 73, "30s"}, // slow
-		{"finish-10k", "device", "FINISH-10K", "10k", "finish", 36, 100, "40s"},
-		{"kids-run", "token", "KIDS RUN", "kids", "finish", 18, 55, ""},            // was closed before
-		{"start-half", "token", "START-HALF", "half", "start", 0, 7, ""},           // no passings yet
-		{"mistyped", "token", "a token that nobody has", "10k", "split", 0, 0, ""}, // unknown
+		{"start-5k", "START-5K", "5k", 0, 7, ""},
+		{"split-3k", "SPLIT-3K", "5k", 10, 40, ""}, // is closed by mistake
+		{"turn-5k", "TURN-5K", "5k", 9, 30, "30s"},
+		{"finish-5k", "FINISH-5K", "5k", 18, 55, "30s"},               // loses its network for a while
+		{"finish-5k-backup", "FINISH-5K BACKUP", "5k", 18, 55, "40s"}, // active but silent
+		{"start-10k", "START-10K", "10k", 0, 7, ""},
+		{"turn-10k", "TURN-10K", "10k", 18, 54, "30s"}, // keeps counting when START is pressed
+		{"split-7k", "SPLIT-7K", "10k", 25, 73, "30s"}, // slow
+		{"finish-10k", "FINISH-10K", "10k", 36, 100, "40s"},
+		{"kids-run", "KIDS RUN", "kids", 18, 55, ""},   // was closed before
+		{"start-half", "START-HALF", "half", 0, 7, ""}, // no passings yet
 	} {
-		fmt.Fprintf(&yaml, "  - %s: %s\n    name: %s\n    race: %s\n    labels: {point: %s}\n",
-			entry.follows, ID(prefix[entry.follows]+entry.alias), entry.name, entry.race, entry.point)
-		if entry.until > 0 {
-			fmt.Fprintf(&yaml, "    expected: {from: %dms, until: %dms}\n",
-				after(entry.from).Milliseconds(), after(entry.until).Milliseconds())
+		fmt.Fprintf(&yaml, "  - alias: %s\n    name: %s\n    race: %s\n    expected: {from: %dms, until: %dms}\n",
+			rule.alias, rule.name, rule.race, after(rule.from).Milliseconds(), after(rule.until).Milliseconds())
+		if rule.silentAfter != "" {
+			fmt.Fprintf(&yaml, "    silent_after: %s\n", rule.silentAfter)
 		}
-		if entry.silentAfter != "" {
-			fmt.Fprintf(&yaml, "    silent_after: %s\n", entry.silentAfter)
-		}
+	}
+	yaml.WriteString("  - alias: SPARE-.*\n    ignore: true\nsessions:\n")
+	for _, entry := range []struct{ name, token string }{
+		{"turn-10k-token", ID("session TURN-10K")}, // freezes when START is pressed
+		{"mistyped", ID("session a token that nobody has")},
+	} {
+		fmt.Fprintf(&yaml, "  - token: %s\n    name: %s\n    race: 10k\n", entry.token, entry.name)
 	}
 	return []byte(yaml.String())
 }

@@ -96,6 +96,14 @@ func (d *Device) Close(at time.Time) { d.open(at).Closed = at }
 // Delete removes the session that is open at that instant; its token is unknown from then on.
 func (d *Device) Delete(at time.Time) { d.open(at).Deleted = at }
 
+// Bind gives the device to the account only at that instant.
+func (d *Device) Bind(at time.Time) { d.Bound = at }
+
+// Rename gives the device another alias from then on. Its sessions keep theirs.
+func (d *Device) Rename(at time.Time, alias string) {
+	d.Renamed = append(d.Renamed, Renaming{at, alias})
+}
+
 // Unbind removes the device from the account, and with it its sessions (documented): their tokens are unknown from
 // then on (inferred).
 func (d *Device) Unbind(at time.Time) { d.Unbound = at }

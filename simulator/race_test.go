@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"rufus_exporter/config"
+	"rufus_exporter/discovery"
+	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
 	"rufus_exporter/window"
 )
@@ -497,7 +499,10 @@ func TestDemoStory(t *testing.T) {
 		t.Helper()
 		path := entries[name].id
 		if entries[name].follows == "device" {
-			path = "device/" + path + "/active"
+			path = "device/" + path
+			if active := v.at(after(minutes), path+"/active"); active.Status == http.StatusOK {
+				return active
+			}
 		}
 		return v.at(after(minutes), path)
 	}
@@ -587,8 +592,8 @@ func TestDemoConfig(t *testing.T) {
 		known["token"+d.Sessions[0].Token] = true
 	}
 	for name, e := range entries {
-		if e.race == "" || e.point == "" {
-			t.Errorf("%s: labels %q and %q", name, e.race, e.point)
+		if e.race == "" {
+			t.Errorf("%s has no race", name)
 		}
 		if known[e.follows+e.id] == (name == "mistyped") {
 			t.Errorf("%s: known to the demo: %t", name, known[e.follows+e.id])
@@ -608,8 +613,8 @@ func TestDemoWindows(t *testing.T) {
 		day := simulator.Demo(start, speed)
 		minute := time.Duration(float64(time.Minute) / speed) // of race time
 		windows := make(map[string][]window.Window)
-		for _, s := range cfg.Sessions {
-			windows[s.Name] = s.Expected
+		for _, e := range followed(cfg, day) {
+			windows[e.Name] = e.Expected
 		}
 		for name, alias := range map[string]string{
 			"start-5k": "START-5K", "split-3k": "SPLIT-3K", "turn-5k": "TURN-5K", "finish-5k": "FINISH-5K",
@@ -657,21 +662,31 @@ func TestDemoWindows(t *testing.T) {
 	}
 }
 
-type demoEntry struct{ follows, id, race, point string }
+type demoEntry struct{ follows, id, race string }
+
+// followed returns what the configuration makes of the devices of the day.
+func followed(cfg *config.Config, day simulator.Day) []discovery.Entry {
+	var devices []discovery.Device
+	for _, d := range day.Devices {
+		devices = append(devices, discovery.Device{ID: rufus.NewSecret(d.ID), Alias: d.Alias, SerialNumber: d.SerialNumber})
+	}
+	entries := cfg.Discovery.Sessions
+	for _, f := range cfg.Discovery.Follow(devices, nil).Followed {
+		entries = append(entries, f.Entry)
+	}
+	return entries
+}
 
 // demoEntries reads the demo's list.
 func demoEntries(t *testing.T) map[string]demoEntry {
 	t.Helper()
-	form := regexp.MustCompile(`  - (token|device): ([0-9A-F]{64})\n    name: ([a-z0-9-]+)\n` +
-		`    race: (\w+)\n    labels: \{point: (\w+)\}\n` +
-		`(?:    expected: \{from: \d+ms, until: \d+ms\}\n)?(?:    silent_after: \d+s\n)?`)
-	config := simulator.DemoConfig("http://api.invalid/v0", start, simulator.DemoSpeed)
-	entries := make(map[string]demoEntry)
-	for _, m := range form.FindAllStringSubmatch(string(config), -1) {
-		entries[m[3]] = demoEntry{follows: m[1], id: m[2], race: m[4], point: m[5]}
+	cfg, err := config.Parse(simulator.DemoConfig("http://api.invalid/v0", start, simulator.DemoSpeed), "demo")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if rest := form.ReplaceAllString(string(config), ""); strings.Count(rest, "\n") != 10 {
-		t.Errorf("not understood: %.1000s", rest)
+	entries := make(map[string]demoEntry)
+	for _, e := range followed(cfg, simulator.Demo(start, simulator.DemoSpeed)) {
+		entries[e.Name] = demoEntry{e.Target.Follows.String(), e.Target.ID.Reveal(), e.Labels["race"]}
 	}
 	return entries
 }

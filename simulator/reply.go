@@ -59,6 +59,12 @@ func parse(r *http.Request) query {
 	return q
 }
 
+// asksFor reports whether q is for that page of the list of devices.
+func (q query) asksFor(page int) bool {
+	asked, err := positive(q.values.Get("page"), 1)
+	return q.call == callDevices && err == nil && asked == page
+}
+
 // reply is what happens to a request.
 type reply struct {
 	latency    time.Duration
@@ -72,7 +78,7 @@ type reply struct {
 // reply is the API: what it answers to q at t.
 func (x *index) reply(t time.Time, q query) reply {
 	m := x.moment(t)
-	latency, fault := x.fault(m.now, q.id)
+	latency, fault := x.fault(m.now, q)
 	if !q.get {
 		return reply{latency: latency, status: http.StatusMethodNotAllowed}
 	}
@@ -88,11 +94,11 @@ func (x *index) reply(t time.Time, q query) reply {
 	return a
 }
 
-// fault returns how long requests for id wait at t, and the fault that then answers them, if one does.
-func (x *index) fault(t time.Time, id string) (latency time.Duration, answers *Fault) {
+// fault returns how long q waits at t, and the fault that then answers it, if one does.
+func (x *index) fault(t time.Time, q query) (latency time.Duration, answers *Fault) {
 	for i := range x.Faults {
 		f := &x.Faults[i]
-		if !f.there(t) || f.Only != "" && !strings.EqualFold(f.Only, id) {
+		if !f.there(t) || f.Only != "" && !strings.EqualFold(f.Only, q.id) || f.Page != 0 && !q.asksFor(f.Page) {
 			continue
 		}
 		latency += f.Latency
@@ -363,7 +369,7 @@ func positive(text string, preset int) (int, error) {
 // five minutes, are made up.
 func (m moment) device(d *Device) deviceJSON {
 	j := deviceJSON{
-		ID: d.ID, Type: d.Type, Model: d.Model, Alias: d.Alias, SerialNumber: d.SerialNumber,
+		ID: d.ID, Type: d.Type, Model: d.Model, Alias: m.alias(d), SerialNumber: d.SerialNumber,
 		LastLogin: m.optional(d.LastLogin), Created: m.optional(d.Created),
 	}
 	if d.Firmware != "" {

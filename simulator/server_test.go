@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -340,6 +341,52 @@ func TestPages(t *testing.T) {
 	beyond := ask(t, http.MethodGet, url+"/devices?page=2147483647&limit=10").body
 	if !strings.Contains(beyond, `"pagination":{"page":2147483647,"limit":10,"total":22,"has_more":false}`) {
 		t.Errorf("far beyond the last page: %s", beyond)
+	}
+}
+
+// Devices come, go and are renamed; some have no alias or that of another.
+func TestListOfDevicesOfADay(t *testing.T) {
+	day := simulator.Many(5, start)
+	day.Devices[0].Rename(start.Add(2*time.Minute), "THIRD")
+	day.Devices[0].Rename(start.Add(time.Minute), "SECOND")
+	day.Devices[1].Bind(start.Add(time.Minute))
+	day.Devices[2].Unbind(start.Add(time.Minute))
+	day.Devices[3].Alias = ""
+	day.Devices[4].Alias = "MAT-00001"
+	_, url, turn := play(t, day)
+	aliases := func(at time.Time) string {
+		turn.set(at)
+		return strings.Join(regexp.MustCompile(`"alias":"[^"]*"`).FindAllString(ask(t, http.MethodGet, url+"/devices").body, -1), " ")
+	}
+	for minute, want := range []string{
+		`"alias":"MAT-00001" "alias":"MAT-00003" "alias":"" "alias":"MAT-00001"`,
+		`"alias":"SECOND" "alias":"MAT-00002" "alias":"" "alias":"MAT-00001"`,
+		`"alias":"THIRD" "alias":"MAT-00002" "alias":"" "alias":"MAT-00001"`,
+	} {
+		if got := aliases(start.Add(time.Duration(minute) * time.Minute)); got != want {
+			t.Errorf("minute %d: got %s, want %s", minute, got, want)
+		}
+	}
+	token := day.Devices[1].Sessions[0].Token
+	turn.set(start)
+	if status := ask(t, http.MethodGet, url+"/sessions/"+token).status; status != http.StatusNotFound {
+		t.Errorf("the session of a device that is not bound yet has status %d", status)
+	}
+}
+
+// A list can fail half-way.
+func TestFaultOfAPage(t *testing.T) {
+	day := simulator.Many(3, start)
+	day.PageSize = 1
+	day.Faults = []simulator.Fault{{From: start, To: start.Add(time.Hour), Page: 2, Status: http.StatusBadGateway}}
+	_, url, _ := play(t, day)
+	for path, want := range map[string]int{
+		"/devices": 200, "/devices?page=1": 200, "/devices?page=2": 502, "/devices?page=3": 200, "/devices?page=x": 400,
+		"/sessions/" + day.Devices[0].Sessions[0].Token: 200,
+	} {
+		if got := ask(t, http.MethodGet, url+path).status; got != want {
+			t.Errorf("%s has status %d, want %d", path, got, want)
+		}
 	}
 }
 

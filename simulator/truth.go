@@ -22,7 +22,7 @@ func (s *Server) Truth(id string) Truth {
 	m := x.moment(t)
 	id = strings.ToUpper(id)
 	var truth Truth
-	truth.Latency, truth.Fault = x.fault(m.now, id)
+	truth.Latency, truth.Fault = x.fault(m.now, query{id: id})
 	of, known := x.sessions[id]
 	if known {
 		truth.Known = m.exists(of)

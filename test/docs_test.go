@@ -126,6 +126,7 @@ func TestReadmeConfiguration(t *testing.T) {
 		"of api":       "api: {unknown: x}",
 		"of a session": "sessions: [{unknown: x}]",
 		"of a race":    "races: [{unknown: x}]",
+		"of a rule":    "devices: [{unknown: x}]",
 		"of expected":  "sessions: [{expected: {unknown: x}}]",
 	} {
 		keys := knownKeys(t, unknown)

@@ -54,7 +54,13 @@ func TestExitCodes(t *testing.T) {
 		"no such port":        {valid, []string{"--web.listen-address=:99999"}, exitUsage, "", "--web.listen-address"},
 		"unknown log level":   {valid, []string{"--log.level=loud"}, exitUsage, "", "loud"},
 		"no web config":       {valid, []string{"--web.config.file=nowhere.yml"}, exitUsage, "", "nowhere.yml"},
-		"bad web config":      {valid, []string{"--web.config.file=" + web}, exitUsage, "", "nowhere.pem"},
+		"demo and a check":    {valid, []string{"--demo", "--config.check"}, exitUsage, "", "--demo has a configuration of its own"},
+		"demo and a file": {
+			valid, []string{"--demo", "--config.file=sessions.yml"}, exitUsage, "", "leave out --config.file",
+		},
+		"format without preflight": {valid, []string{"--preflight.format=json"}, exitUsage, "", "needs --preflight"},
+		"preflight and a check":    {valid, []string{"--preflight", "--config.check"}, exitUsage, "", "leave out --config.check"},
+		"bad web config":           {valid, []string{"--web.config.file=" + web}, exitUsage, "", "nowhere.pem"},
 
 		"no sessions.yml":    {"", nil, exitUsage, "", "sessions.yml: cannot be read"},
 		"bad sessions.yml":   {keyless + listed, nil, exitUsage, "", "sessions.yml:3: "},
@@ -64,6 +70,8 @@ func TestExitCodes(t *testing.T) {
 
 		"check":         {valid, []string{"--config.check"}, exitStopped, "sessions.yml is valid", ""},
 		"check, no key": {keyless, []string{"--config.check"}, exitStopped, "sessions.yml is valid", "warning: no API key"},
+		"check, rules":  {settings("http://127.0.0.1:9") + "devices: [{}]\n", []string{"--config.check"}, exitStopped, "sessions: 0, rules for devices: 1", ""},
+		"check, short":  {keyless + "  - ABCDEF0123456789\n", []string{"--config.check"}, exitStopped, "valid", "warning: sessions.yml:3: token has 16"},
 		"check, bad":    {keyless + listed, []string{"--config.check"}, exitUsage, "", "sessions.yml:3: "},
 		"check, none":   {"", []string{"--config.check"}, exitUsage, "", "sessions.yml: cannot be read"},
 	} {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -23,24 +24,27 @@ func TestDemo(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t) // the demo names the port of its flag
 	e := start(t, "neither a configuration", "--demo", "--web.listen-address="+address)
-	lines := strings.SplitN(e.output.String(), "\n", 3)
-	if !strings.Contains(lines[0], "http://"+address+"/") {
-		t.Errorf("the first line names no page: %s", lines[0])
+	lines := strings.SplitN(e.output.String(), "\n", 4)
+	if !regexp.MustCompile(`msg=starting version=\S+ api=127.0.0.1:\d+ sessions=2 device_rules=12$`).MatchString(lines[0]) {
+		t.Errorf("the first line does not say what starts: %s", lines[0])
 	}
-	if !strings.Contains(lines[1], "curl -s http://"+address+"/metrics") {
-		t.Errorf("the second line has no command: %s", lines[1])
+	if !strings.Contains(lines[1], "http://"+address+"/") {
+		t.Errorf("the second line names no page: %s", lines[1])
+	}
+	if !strings.Contains(lines[2], "curl -s http://"+address+"/metrics") {
+		t.Errorf("the third line has no command: %s", lines[2])
 	}
 	if resp, page := e.get("/"); resp.StatusCode != http.StatusOK || !strings.Contains(page, "turn-10k-token") {
 		t.Errorf("the page has status %d and no session", resp.StatusCode)
 	}
 	scrape := e.scrape("/metrics")
 	scrape.expect(t, series{
-		`rufus_session_up{point="finish",race="5k",session="finish-5k"}`:                      "1",
-		`rufus_session_active{point="start",race="5k",session="start-5k"}`:                    "1",
-		`rufus_session_error{point="split",race="10k",reason="not_found",session="mistyped"}`: "1",
+		`rufus_session_up{race="5k",session="finish-5k"}`:                       "1",
+		`rufus_session_active{race="5k",session="start-5k"}`:                    "1",
+		`rufus_session_error{race="10k",reason="not_found",session="mistyped"}`: "1",
 		"rufus_devices_up": "1",
 	})
-	passings := `rufus_session_passings{point="start",race="5k",session="start-5k"}`
+	passings := `rufus_session_passings{race="5k",session="start-5k"}`
 	for deadline := time.Now().Add(patience); ; scrape = e.scrape("/probe?target=start-5k") {
 		if n, err := strconv.Atoi(scrape[passings]); err == nil && n > 0 {
 			break
@@ -61,7 +65,7 @@ func TestRollover(t *testing.T) {
 	api.Sleep = func(context.Context, time.Duration) error { return nil }
 	e := start(t, string(simulator.DemoConfig(serveAPI(t, api).url, began, 1)))
 
-	const labels = `{point="turn",race="10k",session="turn-10k%s"}`
+	const labels = `{race="10k",session="turn-10k%s"}`
 	scrape := func(minute int64) (device, token map[string]float64) {
 		t.Helper()
 		minutes.Store(minute)

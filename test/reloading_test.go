@@ -53,6 +53,7 @@ func TestReloadBySignal(t *testing.T) {
 	e.write("sessions: {")
 	e.signal(syscall.SIGHUP)
 	e.wait("cannot load configuration")
+	e.wait("the previous one stays in use")
 	e.eventually(series{reloaded: "0"})
 	e.scrape("/metrics").expect(t, series{up("b"): "1", up("c"): "1", reloadedAt: second[reloadedAt]})
 	if _, page := e.get("/"); !strings.Contains(page, "The last reload failed") {
@@ -61,7 +62,7 @@ func TestReloadBySignal(t *testing.T) {
 
 	e.write(settings(api.url) + entries("b", "c"))
 	e.signal(syscall.SIGHUP)
-	e.wait("configuration loaded")
+	e.wait("configuration reloaded")
 	e.eventually(series{up("b"): "1", up("c"): "1", reloaded: "1"})
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"reflect"
 	"strings"
 	"sync"
@@ -25,6 +26,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(benchmarkAPI) != "" {
+		_ = serveBenchmarkAPI() // ends with its standard input
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -139,8 +144,8 @@ func newStand(source collector.Source, entries []collector.Entry, change ...func
 		f(&s.settings)
 	}
 	sessions := collector.NewFetcher(s.collector).Sessions(s.entries)
-	s.Sessions = func() *collector.Sessions { return sessions }
-	s.exporter = collector.NewExporter(s.Sessions)
+	s.Sessions = func(context.Context) *collector.Sessions { return sessions }
+	s.exporter = collector.NewExporter(func() *collector.Sessions { return sessions })
 	s.Exporter.MustRegister(s.exporter)
 	s.handler = NewHandler(s.Options)
 	return s

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
+
+	"rufus_exporter/collector"
 )
 
 // metrics serves all sessions and the exporter's own metrics, or with collect[] only those parts.
@@ -33,13 +35,16 @@ func (h *handler) metrics(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
 	defer cancel()
 	h.admitted(ctx, h.scrapes, w, r, func() {
-		gatherers := []prometheus.Gatherer{h.Sessions().Gatherer(ctx)}
+		gatherers := []prometheus.Gatherer{h.Sessions(ctx).Gatherer(ctx)}
 		if exporter {
 			gatherers = append(gatherers, h.Exporter) // last, so that it counts the requests of this scrape
 		}
 		h.expose(w, r, gatherers...)
 	})
 }
+
+// noList is said instead of which sessions there are.
+const noList = "The devices to follow are not known yet: the list of devices could not be read."
 
 // probe serves one session by its name: Prometheus' multi-target pattern.
 func (h *handler) probe(w http.ResponseWriter, r *http.Request) {
@@ -48,24 +53,37 @@ func (h *handler) probe(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Say which session: /probe?target=NAME. /sd lists the names.", http.StatusBadRequest)
 		return
 	}
-	session, ok := h.Sessions().Only(names[0])
-	if !ok {
-		http.Error(w, "No session of that name is configured. /sd lists the names.", http.StatusNotFound)
-		return
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
 	defer cancel()
-	h.admitted(ctx, h.probes, w, r, func() { h.expose(w, r, session.Gatherer(ctx)) })
+	h.admitted(ctx, h.probes, w, r, func() {
+		sessions := h.Sessions(ctx)
+		session, ok := sessions.Only(names[0])
+		switch {
+		case ok:
+			h.expose(w, r, session.Gatherer(ctx))
+		case errors.Is(sessions.Err(), collector.ErrNoList):
+			http.Error(w, noList, http.StatusServiceUnavailable)
+		default:
+			http.Error(w, "There is no session of that name. /sd lists the names.", http.StatusNotFound)
+		}
+	})
 }
 
 // discovery serves the names of all sessions with their labels, for Prometheus' http_sd_configs.
-func (h *handler) discovery(w http.ResponseWriter, _ *http.Request) {
+func (h *handler) discovery(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), h.deadline(r))
+	defer cancel()
+	sessions := h.Sessions(ctx)
+	if errors.Is(sessions.Err(), collector.ErrNoList) { // Prometheus then keeps the targets that it has
+		http.Error(w, noList, http.StatusServiceUnavailable)
+		return
+	}
 	type group struct {
 		Targets []string          `json:"targets"`
 		Labels  map[string]string `json:"labels,omitempty"`
 	}
 	groups := []group{}
-	for _, entry := range h.Sessions().Entries() {
+	for _, entry := range sessions.Entries() {
 		labels := make(map[string]string, len(entry.Labels))
 		for name, value := range entry.Labels {
 			labels["__meta_rufus_label_"+name] = value

@@ -348,7 +348,7 @@ func TestDiscoveryLeadsToProbes(t *testing.T) {
 func TestDiscoveryThatIsNotTaken(t *testing.T) {
 	_, s := simulated(t)
 	h := &handler{Options: s.Options}
-	h.discovery(deaf{httptest.NewRecorder()}, nil)
+	h.discovery(deaf{httptest.NewRecorder()}, httptest.NewRequest(http.MethodGet, "/sd", http.NoBody))
 	contains(t, "log", s.log.String(), `level=DEBUG msg="cannot write discovery" err="io: read/write on closed pipe"`)
 }
 

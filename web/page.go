@@ -72,9 +72,9 @@ type row struct {
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
-	sessions := h.Sessions()
 	ctx, cancel := context.WithTimeout(r.Context(), pageFetch)
 	defer cancel()
+	sessions := h.Sessions(ctx)
 	maxAge := max(pageMaxAge, sessions.Fetcher().MinInterval())
 	report := sessions.Newest(ctx, maxAge)
 	now := h.Now()
@@ -92,7 +92,11 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 			span(until.Sub(now)), until.UTC().Format(time.TimeOnly)))
 	}
 	if up, ok := report.DevicesUp.Get(); ok && !up {
-		v.Notices = append(v.Notices, "The list of devices cannot be read: batteries and telemetry are unknown.")
+		v.Notices = append(v.Notices,
+			"The list of devices cannot be read: batteries, telemetry and new devices are unknown.")
+	}
+	if err := sessions.Err(); err != nil {
+		v.Notices = append(v.Notices, "Not all devices are followed: "+err.Error()+".")
 	}
 	if err := h.ReloadError(); err != nil {
 		v.Notices = append(v.Notices, "The last reload failed; the configuration before it is in use. "+err.Error())

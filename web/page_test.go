@@ -275,7 +275,7 @@ func TestNotices(t *testing.T) {
 		{"no list of devices", &api{answers: unwell(nil), list: func() (rufus.DeviceList, error) {
 			return rufus.DeviceList{}, &rufus.Error{Reason: rufus.Network}
 		}}, func(s *settings) { s.collector.DeviceMetrics = true },
-			[]string{"The list of devices cannot be read: batteries and telemetry are unknown."}},
+			[]string{"The list of devices cannot be read: batteries, telemetry and new devices are unknown."}},
 		{"a list of devices", &api{answers: unwell(nil)}, func(s *settings) { s.collector.DeviceMetrics = true },
 			[]string{}},
 		{"a failed reload", &api{answers: unwell(nil)},

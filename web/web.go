@@ -3,6 +3,7 @@
 package web
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -25,17 +26,18 @@ import (
 
 // Options say what to serve.
 type Options struct {
-	Sessions        func() *collector.Sessions // the sessions configured now
-	Exporter        *prometheus.Registry       // the exporter's own metrics; those of this package are added
-	Reload          func() error               // loads the configuration again
-	ReloadError     func() error               // of the last reload, nil when it succeeded
-	TelemetryPath   string                     // of the metrics, such as /metrics
-	TimeoutOffset   time.Duration              // what to leave of Prometheus' scrape timeout for the way back
-	MaxRequests     int                        // scrapes at a time; others wait for their turn
-	EnableLifecycle bool                       // whether HTTP may reload
-	Hosts           []string                   // names by which requests may reload, apart from addresses and localhost
-	EnablePprof     bool                       // whether /debug/pprof/ is served
-	Version         string                     // shown on the status page
+	// Sessions returns the sessions to ask for now. It may wait until ctx ends.
+	Sessions        func(ctx context.Context) *collector.Sessions
+	Exporter        *prometheus.Registry // the exporter's own metrics; those of this package are added
+	Reload          func() error         // loads the configuration again
+	ReloadError     func() error         // of the last reload, nil when it succeeded
+	TelemetryPath   string               // of the metrics, such as /metrics
+	TimeoutOffset   time.Duration        // what to leave of Prometheus' scrape timeout for the way back
+	MaxRequests     int                  // scrapes at a time; others wait for their turn
+	EnableLifecycle bool                 // whether HTTP may reload
+	Hosts           []string             // names by which requests may reload, apart from addresses and localhost
+	EnablePprof     bool                 // whether /debug/pprof/ is served
+	Version         string               // shown on the status page
 	Now             func() time.Time
 	Logger          *slog.Logger
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -193,7 +194,7 @@ func TestAReloadIsServedAtOnce(t *testing.T) {
 	s := newStand(source, nil)
 	fetcher := collector.NewFetcher(s.collector)
 	current := fetcher.Sessions([]collector.Entry{follow(rufus.Token, "old-mat")})
-	s.Sessions = func() *collector.Sessions { return current }
+	s.Sessions = func(context.Context) *collector.Sessions { return current }
 	s.Exporter = prometheus.NewRegistry()
 	s.handler = NewHandler(s.Options)
 	base := s.serve(t)

@@ -1,0 +1,238 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"rufus_exporter/discovery"
+	"rufus_exporter/rufus"
+	"rufus_exporter/window"
+)
+
+const (
+	// Each device is compared with every rule.
+	maxRules = 1000
+
+	wantedRules    = "list at least one rule, for example \"- alias: 'FINISH-.+'\", below \"devices:\""
+	wantedRule     = "write it as {alias: 'FINISH-.+'}"
+	wantedTemplate = "1 to 100 characters, such as '$point-$race' with groups of the rule's expressions"
+)
+
+// plan decodes the list of devices. The sessions of cfg must be there already.
+func (d *decoder) plan(list *node, cfg *Config) *discovery.Plan {
+	plan := &discovery.Plan{MaxDevices: cfg.API.MaxDevices}
+	switch {
+	case !isList(list):
+		d.refuse(list.Line, "devices is not a list", wantedRules)
+		return plan
+	case len(list.Content) == 0:
+		d.refuse(list.Line, "the list of devices is empty", wantedRules)
+		return plan
+	case len(list.Content) > maxRules:
+		d.refuse(list.Line, fmt.Sprintf("devices has more than %d rules", maxRules), "match more devices by one rule")
+		return plan
+	}
+	var lines []int // of the rules
+	follows := len(cfg.Sessions) > 0
+	for _, item := range list.Content {
+		if !d.visit(item) {
+			break
+		}
+		rule, ok := d.rule(follow(item))
+		if !ok {
+			follows = true // nobody knows
+			continue
+		}
+		for i := range plan.Rules {
+			if d.shadowed(&rule, item.Line, &plan.Rules[i], lines[i]) {
+				break
+			}
+		}
+		plan.Rules, lines = append(plan.Rules, rule), append(lines, item.Line)
+		follows = follows || !rule.Ignore
+	}
+	if !follows {
+		d.refuse(list.Line, "every rule ignores devices, and there are no sessions",
+			"add a rule without ignore, such as \"- {}\" for every device that no earlier rule matches")
+	}
+	if d.races != nil {
+		plan.Races = slices.Sorted(maps.Keys(d.races))
+	}
+	for _, s := range cfg.Sessions {
+		plan.Sessions = append(plan.Sessions, discovery.Entry(s))
+	}
+	if cfg.API.Key != (rufus.Secret{}) {
+		plan.Secrets = append(plan.Secrets, cfg.API.Key)
+	}
+	return plan
+}
+
+// shadowed refuses a rule that can never match because an earlier one matches first.
+func (d *decoder) shadowed(rule *discovery.Rule, line int, earlier *discovery.Rule, earlierLine int) bool {
+	switch {
+	case earlier.Alias.MatchesAll() && earlier.SerialNumber.MatchesAll():
+		d.refuse(line, fmt.Sprintf("the rule never matches, as the rule in line %d matches every device", earlierLine),
+			fmt.Sprintf("move the rule in line %d to the end", earlierLine))
+	case earlier.Alias.Equal(rule.Alias) && earlier.SerialNumber.Equal(rule.SerialNumber):
+		d.refuse(line, fmt.Sprintf("the rule never matches, as the rule in line %d has the same conditions", earlierLine),
+			"keep one of them")
+	default:
+		return false
+	}
+	return true
+}
+
+// rule decodes one rule and reports whether its conditions are known.
+func (d *decoder) rule(item *node) (rule discovery.Rule, ok bool) {
+	if !isMapping(item) {
+		switch {
+		case isNull(item):
+			d.refuse(item.Line, "the rule is empty", wantedRule+", or as {} for every device")
+		case d.slipInText(item):
+		case documentedID.MatchString(item.Value):
+			d.refuse(item.Line, "the rule is a device id or a token",
+				"move it below \"sessions:\" and write it as \"device: ...\" or \"token: ...\"")
+		default:
+			d.refuse(item.Line, "the rule is not a mapping", wantedRule)
+		}
+		return rule, false
+	}
+	values := map[string]*node{}
+	later := func(name string) field { return field{name: name, any: func(n *node) { values[name] = n }} }
+	lines := d.mapping(item, "a rule of devices", []field{
+		later("alias"), later("serial_number"), later("name"), later("race"), later("expected"),
+		{name: "silent_after", wanted: "a duration such as 10m, or 0s for never", text: duration(&rule.SilentAfter, 0)},
+		{name: "ignore", wanted: wantedBoolean, text: oneOf(&rule.Ignore, booleans)},
+	})
+	ok = d.expression(&rule.Alias, "alias", values["alias"], lines)
+	ok = d.expression(&rule.SerialNumber, "serial_number", values["serial_number"], lines) && ok
+	if rule.Ignore {
+		for _, name := range []string{"name", "race", "expected", "silent_after"} {
+			if lines[name] != 0 {
+				d.refuse(lines[name], name+" has no effect together with ignore", "remove one of them")
+			}
+		}
+		return rule, ok
+	}
+	if !ok {
+		return rule, false // the groups are not known
+	}
+	d.template(&rule, &rule.Name, "name", values["name"], lines)
+	d.template(&rule, &rule.Race, "race", values["race"], lines)
+	d.checkRace(&rule, lines["race"])
+	if n := values["expected"]; n != nil {
+		d.expectedOf(&rule, n, lines)
+	}
+	return rule, true
+}
+
+// expression sets dst to a condition, if there is one, and reports whether it is right.
+func (d *decoder) expression(dst **discovery.Expression, name string, n *node, lines map[string]int) bool {
+	if n == nil {
+		return true
+	}
+	// What is wrong with an expression comes with a remedy of its own.
+	var failed *discovery.ExpressionError
+	read := d.scalar(lines[name], n, name, field{
+		wanted: "a regular expression in RE2 syntax such as 'FINISH-.+'",
+		text: func(value string) string {
+			e, err := discovery.NewExpression(value, name == "serial_number")
+			if !errors.As(err, &failed) {
+				*dst = e
+			}
+			return ""
+		},
+	})
+	switch {
+	case !read:
+		return false
+	case failed != nil:
+		d.refuse(lines[name], name+" "+failed.Problem, failed.Remedy)
+		return false
+	case documentedID.MatchString(n.Value):
+		d.refuse(lines[name], name+" is a device id or a token",
+			"follow a single device by an entry \"- device: ...\" below \"sessions:\"")
+		return false
+	case (*dst).LooksLikeGlob():
+		d.warn(lines[name], name+" ends with * after a single character, which repeats that character",
+			"write .* for any text")
+	}
+	return true
+}
+
+// template sets dst to a template with groups of the rule's expressions, if there is one.
+func (d *decoder) template(rule *discovery.Rule, dst *discovery.Template, name string, n *node, lines map[string]int) {
+	var value string
+	f := field{wanted: wantedTemplate, text: text(&value, maxName), template: true}
+	if n == nil || !d.scalar(lines[name], n, name, f) {
+		return
+	}
+	d.public = append(d.public, public{lines[name], "the " + name, value})
+	parsed, err := discovery.ParseTemplate(value, rule.Alias, rule.SerialNumber)
+	var unknown *discovery.GroupError
+	switch {
+	case err == nil:
+		*dst = parsed
+	case errors.As(err, &unknown) && unknown.Ambiguous:
+		d.refuse(lines[name], quote("group", unknown.Group)+" is in both alias and serial_number", "rename one of the two")
+	case errors.As(err, &unknown):
+		d.refuse(lines[name], fmt.Sprintf("%s has %s, which alias and serial_number do not have",
+			name, quote("group", unknown.Group)), "add (?P<name>...) to the alias, or write ${name} where text follows a group")
+	case errors.Is(err, discovery.ErrDollar):
+		d.refuse(lines[name], name+" has a dollar sign without a group",
+			"write $group, ${group} or $1, or $$ for a dollar sign")
+	default:
+		d.refuse(lines[name], name+" has neither a group nor text", "give "+wantedTemplate)
+	}
+}
+
+// checkRace checks the race of a rule, which is given in that line, as far as it is known without a device.
+func (d *decoder) checkRace(rule *discovery.Rule, line int) {
+	if rule.Race.IsZero() {
+		return
+	}
+	d.addLabelName("race", line)
+	race, constant := rule.Race.Constant()
+	if _, known := d.races[race]; constant && d.races != nil && !known {
+		d.refuse(line, quote("race", race)+" is not in races", "add it there, or correct the name")
+	}
+}
+
+// expectedOf decodes when passings are due at the devices of a rule. Which race that counts from is known only when
+// there is a device, so the windows of every race are made.
+func (d *decoder) expectedOf(rule *discovery.Rule, n *node, lines map[string]int) {
+	line := lines["expected"]
+	from, until, ok := d.bounds(n, line)
+	if !ok {
+		return
+	}
+	if from.absolute {
+		rule.Expected = d.windowsAfter([]time.Time{{}}, from, until, line)
+		return
+	}
+	race, constant := rule.Race.Constant()
+	rule.ExpectedByRace = map[string][]window.Window{}
+	switch {
+	case constant || rule.Race.IsZero():
+		guns := d.guns(raceLabel{race, lines["race"]}, line)
+		rule.ExpectedByRace[race] = d.windowsAfter(guns, from, until, line)
+	case d.races == nil:
+		d.refuse(line, "expected counts from the gun, but the file lists no races",
+			"add races with their starts, or give date-times")
+	default:
+		started := false
+		for name, r := range d.races {
+			if r.hasStart {
+				started = true
+				rule.ExpectedByRace[name] = d.windowsAfter(r.starts, from, until, line)
+			}
+		}
+		if !started {
+			d.refuse(line, "expected counts from the gun, but no race has a start",
+				"add the starts to races, or give date-times")
+		}
+	}
+}

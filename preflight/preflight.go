@@ -1,0 +1,317 @@
+// Package preflight looks at everything once, before the start of a race, and says what is ready and what to do about
+// the rest. It claims no more than one look can show.
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"rufus_exporter/collector"
+	"rufus_exporter/discovery"
+	"rufus_exporter/rufus"
+)
+
+// States of a session.
+const (
+	Active    = "active"
+	Closed    = "closed"
+	NoSession = "no session" // of a device
+	Failing   = "failing"
+)
+
+const (
+	// clockTolerance is how far ahead of ours a device's clock may be.
+	clockTolerance = 5 * time.Second
+	lowBattery     = 0.2
+)
+
+// Report is what one look has shown. Its texts are safe to show.
+type Report struct {
+	At       time.Time `json:"at"`
+	Readable bool      `json:"readable"` // every session, and the list of devices if rules need it
+	Sessions []Session `json:"sessions"`
+	Notes    []Note    `json:"notes"`
+	// Unfollowed are the devices of the account that no entry follows and no rule ignores.
+	Unfollowed []Device `json:"unfollowed_devices"`
+}
+
+// Session is one entry. What is not known is absent.
+type Session struct {
+	Name          string            `json:"name"`
+	Labels        map[string]string `json:"labels,omitempty"`
+	Follows       string            `json:"follows"`
+	State         string            `json:"state"`
+	Reason        rufus.Reason      `json:"reason,omitempty"` // why it fails
+	Error         string            `json:"error,omitempty"`
+	Alias         string            `json:"alias,omitempty"`
+	Passings      *int64            `json:"passings,omitempty"`
+	LastPassing   *time.Time        `json:"last_passing,omitempty"`
+	Created       *time.Time        `json:"created,omitempty"`
+	ClockAhead    float64           `json:"clock_ahead_seconds,omitempty"` // at least
+	BatteryRatio  *float64          `json:"battery_ratio,omitempty"`
+	ExpectedFrom  *time.Time        `json:"expected_from,omitempty"`
+	ExpectedUntil *time.Time        `json:"expected_until,omitempty"`
+	ToDo          []string          `json:"to_do,omitempty"`
+}
+
+// Note is about several sessions, or about none.
+type Note struct {
+	Kind     string   `json:"kind"`
+	Sessions []string `json:"sessions,omitempty"`
+	Text     string   `json:"text"`
+}
+
+// Device is one of the account.
+type Device struct {
+	Alias        string `json:"alias"`
+	SerialNumber string `json:"serial_number"`
+	Model        string `json:"model"`
+}
+
+// Look asks the API for the list of devices and for every session, once, and returns what it said until ctx ends. The
+// roster must have a plan. rules reports whether that follows devices; warnings are those of the configuration.
+func Look(ctx context.Context, roster *collector.Roster, rules bool, warnings []string, now func() time.Time) *Report {
+	sessions := roster.Sessions(ctx)
+	fetched := sessions.Fetch(ctx, 0)
+	listed, _ := fetched.DevicesUp.Get()
+	r := &Report{At: now(), Readable: len(fetched.Statuses) > 0 && (!rules || listed && sessions.Err() == nil)}
+	for _, status := range fetched.Statuses {
+		s := look(status, r.At)
+		r.Readable = r.Readable && s.State != Failing
+		r.Sessions = append(r.Sessions, s)
+	}
+	discovered := sessions.Discovered()
+	r.noteErrors(sessions.Err(), listed, rules)
+	r.noteSwapped()
+	r.noteTokens(fetched.Statuses, discovered)
+	r.noteRaces(discovered.Followed)
+	r.noteUnread()
+	for _, warning := range warnings {
+		r.note("configuration", nil, "%s", warning)
+	}
+	for _, d := range discovered.Unmatched {
+		r.Unfollowed = append(r.Unfollowed, Device{d.Alias, d.SerialNumber, d.Model})
+	}
+	return r
+}
+
+func (r *Report) note(kind string, sessions []string, format string, args ...any) {
+	r.Notes = append(r.Notes, Note{kind, sessions, fmt.Sprintf(format, args...)})
+}
+
+// look returns what one answer shows at now.
+func look(status collector.Status, now time.Time) Session {
+	s := Session{
+		Name:         status.Entry.Name,
+		Labels:       status.Entry.Labels,
+		Follows:      status.Entry.Target.Follows.String(),
+		BatteryRatio: battery(status),
+	}
+	if w, declared := status.Window.Get(); declared {
+		s.ExpectedFrom, s.ExpectedUntil = &w.From, &w.Until
+	}
+	if status.Err != nil {
+		s.State, s.Reason, s.Error = Failing, rufus.ReasonOf(status.Err), status.Err.Error()
+		s.ToDo = []string{remedy(s.Reason, status.Entry.Target.Follows)}
+		return s
+	}
+	s.Alias = status.Session.Alias
+	s.Passings = pointer(status.Session.Passings)
+	s.LastPassing = pointer(status.Session.Last)
+	s.Created = pointer(status.Session.Created)
+	s.State = state(status.Session)
+	if s.LastPassing != nil {
+		if ahead := s.LastPassing.Sub(now); ahead > clockTolerance {
+			s.ClockAhead = ahead.Seconds()
+		}
+	}
+	s.ToDo = s.toDo(status, now)
+	return s
+}
+
+func state(s rufus.Session) string {
+	_, counted := s.Passings.Get()
+	switch {
+	case s.Active:
+		return Active
+	case !counted:
+		return NoSession
+	default:
+		return Closed
+	}
+}
+
+// toDo returns what to do about a session that can be read.
+func (s *Session) toDo(status collector.Status, now time.Time) (list []string) {
+	device := status.Entry.Target.Follows == rufus.Device
+	over := s.ExpectedUntil != nil && s.ExpectedUntil.Before(now)
+	switch {
+	case s.State == Active && anotherDay(s.Created, now):
+		what := ": list the token of today's session, or follow the device."
+		if device {
+			what = ": press START on the box, unless it is meant to go on."
+		}
+		list = append(list, "The session is of "+day(s.Created.In(now.Location()))+what)
+	case s.State == Active, over:
+	case device:
+		list = append(list, "Press START on the box.")
+	default:
+		list = append(list, "A closed session never opens again: follow the device, or list the token of the new session.")
+	}
+	if s.ClockAhead > 0 {
+		list = append(list, "Set the clock of the box.")
+	}
+	if health, ok := status.Health.Get(); ok && s.BatteryRatio != nil && *s.BatteryRatio < lowBattery {
+		if charging, _ := health.Charging.Get(); !charging {
+			list = append(list, "Charge the box.")
+		}
+	}
+	return list
+}
+
+func battery(status collector.Status) *float64 {
+	health, _ := status.Health.Get()
+	return pointer(health.Battery)
+}
+
+// anotherDay reports whether created is not today, in the time zone of now.
+func anotherDay(created *time.Time, now time.Time) bool {
+	return created != nil && day(created.In(now.Location())) != day(now)
+}
+
+func day(t time.Time) string { return t.Format(time.DateOnly) }
+
+func pointer[T any](o rufus.Option[T]) *T {
+	if value, ok := o.Get(); ok {
+		return &value
+	}
+	return nil
+}
+
+// remedy says what to do about a failure.
+func remedy(reason rufus.Reason, follows rufus.Follows) string {
+	switch reason {
+	case rufus.Unauthorized:
+		return "Use a READ key of this account."
+	case rufus.NotFound:
+		if follows == rufus.Device {
+			return "Compare the device id with your RUFUS account. Is the box still bound to it?"
+		}
+		return "Compare the token with the one in your RUFUS account."
+	case rufus.RateLimited:
+		return "Wait some minutes and look again."
+	case rufus.ServerError:
+		return "The API has a fault: look again, then ask the vendor."
+	case rufus.UnexpectedStatus:
+		return "Check api.url. Is there a Wi-Fi login page?"
+	case rufus.Timeout:
+		return "Look again. If it stays, the uplink is slow: raise api.timeout and the scrape timeout."
+	case rufus.Network:
+		return "Check the network of this machine, and api.url."
+	case rufus.InvalidResponse:
+		return "Something else answers: check api.url. Is there a Wi-Fi login page?"
+	}
+	return "Look again."
+}
+
+// noteErrors notes why devices may be missing.
+func (r *Report) noteErrors(err error, listed, rules bool) {
+	switch {
+	case !rules && !listed:
+		r.note("device_list", nil, "The list of devices cannot be read: it is not known which devices no entry follows.")
+	case !rules:
+	case errors.Is(err, collector.ErrNoList) || !listed:
+		r.note("device_list", nil, "The list of devices cannot be read: the devices to follow are not known.")
+	case err != nil:
+		r.note("too_many_devices", nil, "%s.", err)
+	}
+	if len(r.Sessions) == 0 && listed {
+		r.note("no_sessions", nil, "No device of the account matches a rule: compare the rules with the devices below.")
+	}
+}
+
+// noteRaces notes devices that have no window because their race is not known.
+func (r *Report) noteRaces(followed []discovery.Followed) {
+	var races []string
+	names := map[string][]string{}
+	for _, f := range followed {
+		race := f.Entry.Labels["race"]
+		if !f.NoGun {
+			continue
+		}
+		if names[race] == nil {
+			races = append(races, race)
+		}
+		names[race] = append(names[race], f.Entry.Name)
+	}
+	for _, race := range races {
+		r.note("no_window", names[race], "%s: the race %q is not listed with a start, so no window is declared. "+
+			"Add it under races, or correct the alias.", strings.Join(names[race], ", "), race)
+	}
+}
+
+// noteTokens notes entries that a press of START would freeze, although their device can be followed.
+func (r *Report) noteTokens(statuses []collector.Status, discovered discovery.Result) {
+	entries := map[string][]string{} // that follow devices, by alias in lower case
+	devices := map[string][]discovery.Device{}
+	for _, f := range discovered.Followed {
+		alias := strings.ToLower(f.Device.Alias)
+		entries[alias] = append(entries[alias], f.Entry.Name)
+	}
+	for _, status := range statuses {
+		health, ok := status.Health.Get()
+		alias := strings.ToLower(health.Alias)
+		if ok && !slices.Contains(entries[alias], status.Entry.Name) {
+			entries[alias] = append(entries[alias], status.Entry.Name)
+		}
+	}
+	for _, d := range slices.Concat(discovered.Unmatched, discovered.Ignored, discovered.Excess) {
+		alias := strings.ToLower(d.Alias)
+		devices[alias] = append(devices[alias], d)
+	}
+	for _, status := range statuses {
+		alias := strings.ToLower(status.Session.Alias)
+		if status.Entry.Target.Follows != rufus.Token || status.Err != nil || alias == "" {
+			continue
+		}
+		name := status.Entry.Name
+		const freezes = "%s follows a token, and freezes if START is pressed again. "
+		switch {
+		case len(entries[alias]) == 1:
+			r.note("token", []string{name}, freezes+"%s follows the device with the same alias: remove the token.", name,
+				entries[alias][0])
+		case len(entries[alias])+len(devices[alias]) == 1:
+			r.note("token", []string{name}, freezes+"Follow the device with the same alias instead: %s.", name,
+				describe(Device{devices[alias][0].Alias, devices[alias][0].SerialNumber, ""}))
+		}
+	}
+}
+
+// noteUnread notes mats that nobody has tried.
+func (r *Report) noteUnread() {
+	var names []string
+	for _, s := range r.Sessions {
+		if s.State == Active && s.Passings != nil && *s.Passings == 0 {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) > 0 {
+		r.note("no_passings", names, "No passing yet: carry a chip over %s.", strings.Join(names, ", "))
+	}
+}
+
+// describe names a device.
+func describe(d Device) string {
+	switch {
+	case d.Alias == "":
+		return "no alias, serial number " + d.SerialNumber
+	case d.SerialNumber == "":
+		return d.Alias
+	default:
+		return d.Alias + " (" + d.SerialNumber + ")"
+	}
+}
