@@ -55,8 +55,8 @@ func labelsOfAlert(alert string) model.LabelSet {
 // Whom an alert reaches, in which group, after which times.
 func TestAlertmanagerRoutes(t *testing.T) {
 	const (
-		phone = " after 10s, changes after 1m5s, again after 15m0s"
-		chat  = " after 55s, changes after 2m5s, again after 4h0m0s"
+		phone = " after 10s, changes after 1m0s, again after 15m0s"
+		chat  = " after 55s, changes after 2m0s, again after 4h0m0s"
 	)
 	root := dispatch.NewRoute(loadAlertmanager(t).Route, nil)
 	for alert, want := range map[string][]string{
@@ -75,7 +75,7 @@ func TestAlertmanagerRoutes(t *testing.T) {
 		"warning RufusClockAhead":   {`chat {alertname="RufusClockAhead", job="rufus", race="5k"}` + chat},
 		"warning RufusReloadFailed": {`chat {alertname="RufusReloadFailed", job="rufus"}` + chat},
 		"none RufusWatchdog": {
-			`watchdog {alertname="RufusWatchdog", job="rufus"} after 0s, changes after 1m0s, again after 1m0s`,
+			`watchdog {alertname="RufusWatchdog", job="rufus"} after 0s, changes after 1m0s, again after 50s`,
 		},
 	} {
 		set := labelsOfAlert(alert)
@@ -96,13 +96,28 @@ func TestAlertmanagerRoutes(t *testing.T) {
 	}
 }
 
-// A group is not flushed in the instant of an evaluation: what inhibits its alerts may end a moment before they do.
+// A group is not flushed in the instant of an evaluation: what inhibits its alerts may end a moment before they do. The
+// first flush is group_wait after an evaluation, the others are multiples of group_interval later.
 func TestAlertmanagerTimesFallBetweenEvaluations(t *testing.T) {
+	const evaluation = 15 * time.Second
 	dispatch.NewRoute(loadAlertmanager(t).Route, nil).Walk(func(r *dispatch.Route) {
-		for _, d := range []time.Duration{r.RouteOpts.GroupWait, r.RouteOpts.GroupInterval} {
-			if d%(15*time.Second) == 0 && r.RouteOpts.Receiver != "watchdog" {
-				t.Errorf("%s: %v is a multiple of 15 s", r.RouteOpts.Receiver, d)
-			}
+		if r.RouteOpts.Receiver == "watchdog" {
+			return
+		}
+		if wait := r.RouteOpts.GroupWait; wait%evaluation == 0 {
+			t.Errorf("%s: group_wait %v is a multiple of %v", r.RouteOpts.Receiver, wait, evaluation)
+		}
+		if interval := r.RouteOpts.GroupInterval; interval%evaluation != 0 {
+			t.Errorf("%s: group_interval %v is not a multiple of %v", r.RouteOpts.Receiver, interval, evaluation)
+		}
+	})
+}
+
+// The dead man's switch is fed at every flush: repeat_interval is less than group_interval.
+func TestAlertmanagerFeedsTheDeadMansSwitch(t *testing.T) {
+	dispatch.NewRoute(loadAlertmanager(t).Route, nil).Walk(func(r *dispatch.Route) {
+		if o := r.RouteOpts; o.Receiver == "watchdog" && o.RepeatInterval >= o.GroupInterval {
+			t.Errorf("repeat_interval %v is not less than group_interval %v", o.RepeatInterval, o.GroupInterval)
 		}
 	})
 }

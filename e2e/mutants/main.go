@@ -33,7 +33,7 @@ import (
 // truthBearing is the code that decides what metrics say.
 var truthBearing = []string{
 	"../collector/metrics.go", "../config/races.go", "../window/window.go",
-	"../rufus/client.go", "../rufus/decode.go", "../rufus/session.go",
+	"../rufus/answer.go", "../rufus/client.go", "../rufus/json.go", "../rufus/session.go",
 }
 
 // maxSurvival is the share of all mutants that may survive.
