@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,9 +212,13 @@ func TestTruthRandom(t *testing.T) {
 	if only, err := strconv.Atoi(os.Getenv("RUFUS_TRUTH_SEED")); err == nil {
 		first, seeds = only, 1
 	}
+	var failed atomic.Bool
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) {
 			t.Parallel()
+			if failFast && failed.Load() {
+				t.Skip("another day failed")
+			}
 			play := func(d randomDay) verdict {
 				s := d.scenario("seed " + strconv.Itoa(seed))
 				return s.judge(s.play(t, delivered))
@@ -223,6 +228,7 @@ func TestTruthRandom(t *testing.T) {
 			if v.well() {
 				return
 			}
+			failed.Store(true)
 		shrinking:
 			for !failFast {
 				for _, less := range day.smaller() {
