@@ -99,7 +99,7 @@ var cleanDays = []scenario{
 	{
 		name: "a race ends: its sessions are closed 25 min after the last runner",
 		from: 40 * minute, to: 85 * minute,
-		day:  func(day *simulator.Day, at clockAfter) { closeAll(day, at(77*minute), 20*second, "5K") },
+		day:  func(day *simulator.Day, at clockAfter) { closeAll(day, at(77*minute), 20*second) },
 		mats: cityMats(0),
 		bare: []alarm{
 			warning(closed, "start-5k", 77*minute, never),
@@ -110,7 +110,7 @@ var cleanDays = []scenario{
 	{
 		name: "a race ends: its sessions are closed 7 min after the last runner",
 		from: 40 * minute, to: 70 * minute,
-		day:  func(day *simulator.Day, at clockAfter) { closeAll(day, at(59*minute+20*second), 45*second, "5K") },
+		day:  func(day *simulator.Day, at clockAfter) { closeAll(day, at(59*minute+20*second), 45*second) },
 		mats: cityMats(0),
 		bare: []alarm{
 			warning(closed, "start-5k", 59*minute+20*second, never),
@@ -132,7 +132,7 @@ var cleanDays = []scenario{
 	{
 		name: "5K and 10K share a label, and the 5K is packed up while the 10K goes on",
 		from: 40 * minute, to: 85 * minute,
-		day:  func(day *simulator.Day, at clockAfter) { closeAll(day, at(77*minute), 20*second, "5K") },
+		day:  func(day *simulator.Day, at clockAfter) { closeAll(day, at(77*minute), 20*second) },
 		mats: inRace("city", cityMats(0), map[string]time.Duration{"10k": 15 * minute}),
 		bare: []alarm{
 			warning(closed, "start-5k", 77*minute, never),
@@ -229,8 +229,8 @@ func sixMats(gun time.Time) []simulator.Race {
 func every(gap time.Duration) edit {
 	return func(day *simulator.Day, at clockAfter) {
 		for i := range day.Devices {
-			for n := range time.Duration(30) {
-				day.Devices[i].Try(at(n*gap), 1)
+			for n := range 30 {
+				day.Devices[i].Try(at(time.Duration(n)*gap), 1)
 			}
 		}
 	}
@@ -288,7 +288,7 @@ var closedDays = []scenario{
 	{
 		name: "closed before monitoring began",
 		from: 60 * minute, to: 75 * minute,
-		day:  func(day *simulator.Day, at clockAfter) { closeAll(day, at(55*minute), 0, "5K") },
+		day:  func(day *simulator.Day, at clockAfter) { closeAll(day, at(55*minute), 0) },
 		mats: cityMats(0),
 	},
 	{
@@ -307,7 +307,7 @@ var closedDays = []scenario{
 	{
 		name: "everything closed at once by mistake",
 		from: 12 * minute, to: 29 * minute,
-		day:  func(day *simulator.Day, at clockAfter) { closeAll(day, at(22*minute), 0, "5K") },
+		day:  func(day *simulator.Day, at clockAfter) { closeAll(day, at(22*minute), 0) },
 		mats: cityMats(0),
 		alarms: []alarm{
 			critical(raceStopped, "", 22*minute, never).of("5k").saying("finish-5k is closed"),
@@ -583,8 +583,8 @@ var silentDays = []scenario{
 		from: 35 * minute, to: 128 * minute,
 		day: func(day *simulator.Day, at clockAfter) {
 			day.Device("FINISH-10K").Buffer(at(60*minute), at(120*minute))
-			for _, from := range []time.Duration{36, 46, 56} {
-				day.Device("TURN-10K").Buffer(at(from*minute), at((from+9)*minute))
+			for _, from := range []time.Duration{36 * minute, 46 * minute, 56 * minute} {
+				day.Device("TURN-10K").Buffer(at(from), at(from+9*minute))
 			}
 		},
 		mats: with(cityMats(0),
@@ -1141,10 +1141,10 @@ func nextDay(name string, later, closing time.Duration, only string) scenario {
 	return s
 }
 
-// closeAll closes the sessions of the mats whose alias ends like that, one after the other.
-func closeAll(day *simulator.Day, at time.Time, each time.Duration, suffix string) {
+// closeAll closes the sessions of the 5K, one after the other.
+func closeAll(day *simulator.Day, at time.Time, each time.Duration) {
 	for i := range day.Devices {
-		if d := &day.Devices[i]; strings.HasSuffix(d.Alias, suffix) {
+		if d := &day.Devices[i]; strings.HasSuffix(d.Alias, "5K") {
 			d.Close(at)
 			at = at.Add(each)
 		}

@@ -539,17 +539,24 @@ func (b *broken) notifications() {
 	for _, e := range b.saw.episodes {
 		byPrint[e.fingerprint] = append(byPrint[e.fingerprint], e)
 	}
-	firingAt := func(print model.Fingerprint, when time.Duration) *episode {
-		for _, e := range byPrint[print] {
+	firingAt := func(id model.Fingerprint, when time.Duration) *episode {
+		for _, e := range byPrint[id] {
 			if when >= e.fired && when < e.resolved {
 				return e
 			}
 		}
 		return nil
 	}
+	alive := b.s.from // the watchdog was heard
 	for _, r := range b.saw.rings {
-		for _, print := range r.firing {
-			for _, e := range byPrint[print] {
+		if r.receiver == "watchdog" {
+			if r.at-alive > 2*minute && !b.stopped(alive, r.at) && !b.s.itself {
+				b.note("watchdog", "the watchdog is not heard from %s to %s", short(alive), short(r.at))
+			}
+			alive = r.at
+		}
+		for _, id := range r.firing {
+			for _, e := range byPrint[id] {
 				if r.receiver == "phone" && !e.critical() {
 					b.note("phone "+e.identity(), "the phone rings for a %s", e)
 				}
@@ -557,22 +564,22 @@ func (b *broken) notifications() {
 					b.note("watchdog "+e.identity(), "%s tells of %s", r.receiver, e)
 				}
 			}
-			e := firingAt(print, r.at)
+			e := firingAt(id, r.at)
 			if r.receiver != "phone" || e == nil {
 				continue
 			}
-			if end := min(e.resolved, b.saw.end()); !e.inhibited && end-r.at > 3*minute && !b.told("chat", print, e.fired, r.at+3*minute) {
+			if end := min(e.resolved, b.saw.end()); !e.inhibited && end-r.at > 3*minute && !b.told("chat", id, e.fired, r.at+3*minute) {
 				b.note("chat "+e.identity(), "the chat does not tell of %s", e)
 			}
 		}
-		for _, print := range r.resolved {
+		for _, id := range r.resolved {
 			if b.stopped(r.at-2*minute, r.at) {
 				continue // Alertmanager has not heard of it any more
 			}
-			if e := firingAt(print, r.at); e != nil {
+			if e := firingAt(id, r.at); e != nil {
 				b.note("lie "+e.identity(), "at %s %s says resolved of %s", short(r.at), r.receiver, e)
 			}
-			b.recovered(r, byPrint[print])
+			b.recovered(r, byPrint[id])
 		}
 	}
 }
@@ -600,9 +607,9 @@ func (b *broken) recovered(r ring, of []*episode) {
 }
 
 // told reports whether a receiver was told of an alert.
-func (b *broken) told(receiver string, print model.Fingerprint, from, until time.Duration) bool {
+func (b *broken) told(receiver string, id model.Fingerprint, from, until time.Duration) bool {
 	return slices.ContainsFunc(b.saw.rings, func(r ring) bool {
-		return r.receiver == receiver && r.at >= from && r.at <= until && slices.Contains(r.firing, print)
+		return r.receiver == receiver && r.at >= from && r.at <= until && slices.Contains(r.firing, id)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,7 +44,9 @@ func makeDay(seed uint64) randomDay {
 	all = append(all, mat{
 		name: "split-5k", race: "5k", device: device("SPLIT-5K"), from: 12 * minute, until: 42 * minute, silentAfter: 5 * minute,
 	})
+	due := map[string]span{} // when people pass, declared or not
 	for _, m := range all {
+		due[m.name] = span{m.from, m.until}
 		if rng.IntN(4) == 0 && m.name != "finish-5k" {
 			continue
 		}
@@ -60,26 +63,26 @@ func makeDay(seed uint64) randomDay {
 	}
 	d.twice = rng.IntN(4) == 0
 	for _, m := range d.mats {
-		if rng.IntN(2) == 0 {
-			d.faults = append(d.faults, randomFault(rng, some, m))
+		if rng.IntN(5) > 0 {
+			d.faults = append(d.faults, randomFault(rng, some, m, due[m.name]))
 		}
 	}
-	if rng.IntN(2) == 0 {
-		d.faults = append(d.faults, randomOutage(rng, some, d.mats))
+	if rng.IntN(3) > 0 {
+		d.faults = append(d.faults, randomOutage(rng, some, due["finish-5k"]))
 	}
 	return d
 }
 
 // randomFault is something that happens to a mat.
-func randomFault(rng *rand.Rand, some func(from, to time.Duration) time.Duration, m mat) trouble {
+func randomFault(rng *rand.Rand, some func(from, to time.Duration) time.Duration, m mat, due span) trouble {
 	alias := strings.ToUpper(m.name)
-	at, lasts := some(-10*minute, 45*minute), some(second, 20*minute)
+	at, lasts := some(due.from-10*minute, due.until), some(second, 20*minute)
 	to := at + lasts
 	on := func(change func(d *simulator.Device, from, to time.Time)) edit {
 		return func(day *simulator.Day, after clockAfter) { change(day.Device(alias), after(at), after(to)) }
 	}
-	switch rng.IntN(8) {
-	case 0:
+	switch rng.IntN(9) {
+	case 0, 8:
 		return trouble{what: fmt.Sprintf("%s is closed at %s", m.name, at), edit: closes(alias, at)}
 	case 1:
 		return trouble{
@@ -111,8 +114,8 @@ func randomFault(rng *rand.Rand, some func(from, to time.Duration) time.Duration
 }
 
 // randomOutage is something that happens to all mats.
-func randomOutage(rng *rand.Rand, some func(from, to time.Duration) time.Duration, _ []mat) trouble {
-	at, lasts := some(-5*minute, 40*minute), some(20*second, 10*minute)
+func randomOutage(rng *rand.Rand, some func(from, to time.Duration) time.Duration, due span) trouble {
+	at, lasts := some(due.from-20*minute, due.until), some(20*second, 10*minute)
 	to := at + lasts
 	switch rng.IntN(5) {
 	case 0:
@@ -209,9 +212,13 @@ func TestTruthRandom(t *testing.T) {
 	if only, err := strconv.Atoi(os.Getenv("RUFUS_TRUTH_SEED")); err == nil {
 		first, seeds = only, 1
 	}
+	var failed atomic.Bool
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) {
 			t.Parallel()
+			if failFast && failed.Load() {
+				t.Skip("another day failed")
+			}
 			play := func(d randomDay) verdict {
 				s := d.scenario("seed " + strconv.Itoa(seed))
 				return s.judge(s.play(t, delivered))
@@ -221,6 +228,7 @@ func TestTruthRandom(t *testing.T) {
 			if v.well() {
 				return
 			}
+			failed.Store(true)
 		shrinking:
 			for !failFast {
 				for _, less := range day.smaller() {
