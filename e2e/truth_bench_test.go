@@ -290,6 +290,9 @@ func (s scenario) prometheusConfig() string {
 	for _, line := range s.scrape {
 		text += "    " + line + "\n"
 	}
+	if s.second {
+		text += "  - job_name: rufus-2\n" + common
+	}
 	if s.itself {
 		text += "  - job_name: prometheus\n  - job_name: alertmanager\n"
 	}
@@ -318,6 +321,9 @@ func (s scenario) targets(addresses ...string) map[string][]*targetgroup.Group {
 		targets["rufus-exporter"] = group(nil, addresses...)
 	} else {
 		targets["rufus"] = group(s.target, addresses...)
+	}
+	if s.second {
+		targets["rufus-2"] = group(nil, otherAddress)
 	}
 	if s.itself {
 		targets["prometheus"] = group(nil, prometheusAddress)

@@ -981,6 +981,16 @@ var serverDays = []scenario{
 		},
 		alarms: []alarm{warning(exporterDown, "", 25*minute, 33*minute)},
 	},
+	{
+		name: "the exporter of one job is down, that of the other cannot read a session",
+		from: 20 * minute, to: 45 * minute, mats: cityMats(0), second: true,
+		day:       fails(27*minute, 33*minute, forbidden, device("FINISH-5K")),
+		accidents: []accident{{20 * minute, func(b *bench) { b.startExporter(otherAddress) }}, {25 * minute, exporterOff(9 * minute)}},
+		alarms:    []alarm{critical(exporterDown, "", 25*minute, 34*minute)},
+		bare:      []alarm{warning(failing, "finish-5k", 27*minute, 33*minute)},
+		declared:  []alarm{critical(failing, "finish-5k", 27*minute, 33*minute)},
+		lawless:   true, // the oracle knows one job
+	},
 	often("scrapes every 60 s", func(s *scenario) { s.every = minute }),
 	often("by /probe", func(s *scenario) { s.probe = true }),
 	often("by /probe every 60 s", func(s *scenario) { s.probe, s.every = true, minute }),

@@ -382,6 +382,7 @@ func (s scenario) invariants(saw *seen) []string {
 	b.flapping()
 	b.blindness()
 	b.notifications()
+	b.repeats()
 	return b.problems
 }
 
@@ -580,6 +581,27 @@ func (b *broken) notifications() {
 				b.note("lie "+e.identity(), "at %s %s says resolved of %s", short(r.at), r.receiver, e)
 			}
 			b.recovered(r, byPrint[id])
+		}
+	}
+}
+
+// insists is how long nobody hears again of what is critical.
+const insists = 17 * minute
+
+// repeats: what is critical rings again and again.
+func (b *broken) repeats() {
+	for _, e := range b.saw.episodes {
+		if !e.critical() || e.inhibited || b.stopped(e.fired, min(e.resolved, b.saw.end())) || b.s.itself {
+			continue
+		}
+		last := e.fired
+		for _, r := range b.saw.rings {
+			if r.receiver == "phone" && r.at >= e.fired && r.at < e.resolved && r.at-last <= insists && slices.Contains(r.firing, e.fingerprint) {
+				last = r.at
+			}
+		}
+		if min(e.resolved, b.saw.end())-last > insists {
+			b.note("mute "+e.identity(), "the phone does not ring again for %s after %s", e, short(last))
 		}
 	}
 }

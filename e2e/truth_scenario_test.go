@@ -30,6 +30,7 @@ type scenario struct {
 	probe  bool           // one target a session
 	target model.LabelSet // labels of the target
 	scrape []string       // more lines of the scrape configuration
+	second bool           // another job scrapes another exporter
 	itself bool           // Prometheus and Alertmanager are scraped too
 
 	accidents []accident
