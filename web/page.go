@@ -152,17 +152,17 @@ func state(s collector.Status, now time.Time) (word, detail string) {
 	case s.Err != nil:
 		return "failing", plainWords[rufus.ReasonOf(s.Err)]
 	case !s.Session.Active && armed && !known:
-		return "not started", "press START: passings are due until " + hourOf(expected.Until)
+		return "not started", "press START: passings are due until " + when(expected.Until, now)
 	case !s.Session.Active && armed:
-		return "closed while due", "press START: passings are due until " + hourOf(expected.Until)
+		return "closed while due", "press START: passings are due until " + when(expected.Until, now)
 	case over:
-		return "finished", "no passings were due after " + hourOf(expected.Until)
+		return "finished", "no passings were due after " + when(expected.Until, now)
 	case s.Session.Active && declared && now.Before(expected.From):
-		return "waiting", "passings are due from " + hourOf(expected.From)
+		return "waiting", "passings are due from " + when(expected.From, now)
 	case s.Session.Active:
 		return "active", ""
 	case declared:
-		return "closed", "passings are due from " + hourOf(expected.From)
+		return "closed", "passings are due from " + when(expected.From, now)
 	case !known:
 		return "closed", "the device has no session yet"
 	case s.Entry.Target.Follows == rufus.Device:
@@ -172,7 +172,14 @@ func state(s collector.Status, now time.Time) (word, detail string) {
 	}
 }
 
-func hourOf(t time.Time) string { return t.UTC().Format("15:04") + " UTC" }
+// when writes an instant with as much of it as a reader needs today.
+func when(t, now time.Time) string {
+	layout := "15:04 UTC"
+	if t.Sub(now).Abs() > 12*time.Hour {
+		layout = "2 January, " + layout
+	}
+	return t.UTC().Format(layout)
+}
 
 // silent reports whether the last passing was longer ago than the entry allows. Only the device says when it was, and
 // nothing is remembered here, so its clock may be behind as well. Before a declared window nothing is due.

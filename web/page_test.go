@@ -178,6 +178,8 @@ func TestThePageKnowsWhatIsDue(t *testing.T) {
 		{-time.Hour, 0, closed, "closed: finished no passings were due after 12:00 UTC mat 7 60 min ago just now"},
 		{-time.Hour, time.Hour, rufus.Session{},
 			"failing: not started press START: passings are due until 13:00 UTC mat just now"},
+		{7 * 24 * time.Hour, 8 * 24 * time.Hour, last(time.Hour),
+			"active: waiting passings are due from 17 May, 12:00 UTC mat 7 60 min ago just now"},
 		{1, time.Hour, last(time.Hour), "active: waiting passings are due from 12:00 UTC mat 7 60 min ago just now"},
 		{0, time.Hour, last(time.Hour), "active: active mat 7 60 min ago just now"},
 		{-10 * minute, time.Hour, last(time.Hour), "active: active mat 7 60 min ago just now"},
