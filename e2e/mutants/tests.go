@@ -261,10 +261,10 @@ func (*tests) overlay(m *mutant, dir string) (string, error) {
 // fails runs a command and reports whether it fails. An error is one that keeps it from being run.
 func (t *tests) fails(ctx context.Context, dir string, env []string, name string, args ...string) (bool, error) {
 	err := t.command(ctx, dir, env, name, args...)
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && ctx.Err() == nil {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() && ctx.Err() == nil {
 		return true, nil
 	}
-	return false, err
+	return false, err // also if a signal ended it, which proves nothing
 }
 
 // command runs a command. Its output is part of the error.
