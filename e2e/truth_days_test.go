@@ -1145,7 +1145,12 @@ func nextDay(name string, later, closing time.Duration, only string) scenario {
 		day:    edits(secondRace(later, closing), mutes("FINISH-5K", later+25*minute)),
 		alarms: []alarm{critical(silent, "finish-5k", later+30*minute, never)},
 	}
-	if closing == 0 {
+	if closing > 0 {
+		s.bare = []alarm{
+			warning(silent, "finish-5k", 57*minute+20*second, closing),
+			warning(closed, "start-5k", closing, 0), warning(closed, "finish-5k", closing, 0),
+		}
+	} else {
 		s.bare = []alarm{warning(silent, "finish-5k", 57*minute+20*second, later+19*minute+20*second)}
 	}
 	return s
