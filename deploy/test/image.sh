@@ -100,9 +100,9 @@ configured() {
   expect "exit code after SIGINT" 0 "$(podman wait "$container")"
 
   start "${files[@]}" --
-  expect "exit code without a key" 2 "$(podman wait "$container")"
+  expect "exit code without a key" 78 "$(podman wait "$container")"
   start --
-  expect "exit code without a list of sessions" 2 "$(podman wait "$container")"
+  expect "exit code without a list of sessions" 78 "$(podman wait "$container")"
 }
 
 # Alive is what answers, also when it asks for credentials that the health check does not have.
