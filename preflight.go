@@ -29,15 +29,12 @@ func preflightOf(f flags, load func() (*config.Config, error)) (code int) {
 	plan := cfg.Discovery
 	if plan == nil { // then no device is followed, but all that are not can be told
 		plan = &discovery.Plan{Secrets: []rufus.Secret{cfg.API.Key}}
-		for _, s := range cfg.Sessions {
-			plan.Sessions = append(plan.Sessions, discovery.Entry(s))
-		}
 	}
 	fetcher, transport := connect(cfg.API, nil, nil, slog.New(slog.DiscardHandler))
 	defer transport.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), max(scrapeTimeout-f.timeoutOffset, scrapeTimeout/2))
 	defer cancel()
-	report := preflight.Look(ctx, fetcher.Roster(sessionsOf(cfg), plan, nil), cfg.Discovery != nil, cfg.Warnings, time.Now)
+	report := preflight.Look(ctx, fetcher.Roster(cfg.Sessions, plan, nil), cfg.Discovery != nil, cfg.Warnings, time.Now)
 	write := report.Text
 	if f.preflightFormat == "json" {
 		write = report.JSON

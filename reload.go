@@ -19,6 +19,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/config"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -120,7 +121,7 @@ func (r *reloader) use(cfg *config.Config) error {
 		defer r.transport.Close()
 		fetcher, r.transport = r.connect(cfg.API, before.Current().Fetcher())
 	}
-	roster := fetcher.Roster(sessionsOf(cfg), cfg.Discovery, before)
+	roster := fetcher.Roster(cfg.Sessions, cfg.Discovery, before)
 	if before != nil {
 		added, removed, changed := compare(before.Current().Entries(), roster.Current().Entries())
 		r.logger.Info("configuration reloaded",
@@ -147,8 +148,8 @@ func loopback(host string) bool {
 }
 
 // compare returns the names of the sessions that a reload adds, removes and changes, discovered devices included.
-func compare(before, after []collector.Entry) (added, removed, changed []string) {
-	gone := make(map[string]collector.Entry, len(before))
+func compare(before, after []entry.Entry) (added, removed, changed []string) {
+	gone := make(map[string]entry.Entry, len(before))
 	for _, s := range before {
 		gone[s.Name] = s
 	}
@@ -163,15 +164,6 @@ func compare(before, after []collector.Entry) (added, removed, changed []string)
 		delete(gone, s.Name)
 	}
 	return added, slices.Sorted(maps.Keys(gone)), changed
-}
-
-// sessionsOf turns the configured sessions into the collector's entries.
-func sessionsOf(cfg *config.Config) []collector.Entry {
-	entries := make([]collector.Entry, len(cfg.Sessions))
-	for i, s := range cfg.Sessions {
-		entries[i] = collector.Entry(s)
-	}
-	return entries
 }
 
 // watch reloads on every hangUp, and when the files have changed at two intervals in a row, until ctx ends.

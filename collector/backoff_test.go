@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -279,7 +279,7 @@ func TestWhateverComes(t *testing.T) {
 				return answer
 			}
 			s := newStand(say, width(limit), minInterval(time.Duration(rng.IntN(3))*time.Second), deviceMetrics)
-			var entries []collector.Entry
+			var entries []entry.Entry
 			for i := range 1 + rng.IntN(12) {
 				entries = append(entries, token(fmt.Sprint("t", i)), device(fmt.Sprint("d", i)))
 			}

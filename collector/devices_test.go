@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -52,11 +53,11 @@ func listed(name, rest string) string {
 // The list is one call for the whole account: it is asked for when a device is followed and its metrics are wanted, and
 // then once in 30 s or in the minimum interval, whatever comes of it.
 func TestTheListOfDevicesIsAskedForSeldom(t *testing.T) {
-	followed := []collector.Entry{token("start"), device("finish")}
+	followed := []entry.Entry{token("start"), device("finish")}
 	good, bad := reply{after: time.Second}, reply{after: time.Second, err: failure(rufus.ServerError)}
 	tests := []struct {
 		what     string
-		entries  []collector.Entry
+		entries  []entry.Entry
 		options  []func(*collector.Options)
 		list     reply
 		requests string
@@ -105,7 +106,7 @@ func TestAFailedListIsNotAskedForAgain(t *testing.T) {
 			}
 			return reply{session: counting(1)}
 		}, deviceMetrics)
-		sessions := s.Sessions([]collector.Entry{device("finish")})
+		sessions := s.Sessions([]entry.Entry{device("finish")})
 		first := s.start(sessions, 10*time.Second)
 		time.Sleep(time.Second)
 		second := s.fetch(sessions, 10*time.Second)
@@ -138,7 +139,7 @@ func TestAMissingListHarmsNothing(t *testing.T) {
 					}
 					return reply{session: rufus.Session{}}
 				}, deviceMetrics)
-				scrape := s.fetch(s.Sessions([]collector.Entry{token("start"), device("idle")}), 5*time.Second)
+				scrape := s.fetch(s.Sessions([]entry.Entry{token("start"), device("idle")}), 5*time.Second)
 				equal(t, "outcomes", scrape.outcomes(), "start 0, idle 0")
 				equal(t, "devices up", scrape.DevicesUp, rufus.Some(what == "is incomplete"))
 				_, known := scrape.Statuses[1].Health.Get()
@@ -157,7 +158,7 @@ func TestADeviceThatIsNotInTheAccount(t *testing.T) {
 		what    string
 		list    rufus.DeviceList
 		state   reply
-		entry   func(string) collector.Entry
+		entry   func(string) entry.Entry
 		outcome string
 	}{
 		{"idle and unlisted", devices(t, true, another), idle, device, "mat not_found"},
@@ -178,7 +179,7 @@ func TestADeviceThatIsNotInTheAccount(t *testing.T) {
 					}
 					return test.state
 				}, deviceMetrics)
-				entries := []collector.Entry{test.entry("mat"), device("another")}
+				entries := []entry.Entry{test.entry("mat"), device("another")}
 				scrape := s.fetch(s.Sessions(entries), time.Second)
 				first, _, _ := strings.Cut(scrape.outcomes(), ", ")
 				equal(t, "outcome", first, test.outcome)
@@ -200,7 +201,7 @@ func TestAProbeOfADevice(t *testing.T) {
 			}
 			return reply{session: counting(1)}
 		}, deviceMetrics)
-		sessions := s.Sessions([]collector.Entry{device("turn"), token("start"), device("finish")})
+		sessions := s.Sessions([]entry.Entry{device("turn"), token("start"), device("finish")})
 		for name, battery := range map[string]rufus.Option[float64]{
 			"turn": rufus.Some(.5), "start": {}, "finish": rufus.Some(.8),
 		} {
@@ -240,10 +241,10 @@ func TestNoEntryShowsTheSecretOfAnother(t *testing.T) {
 			health, _ := report.Statuses[0].Health.Get()
 			return []string{report.Statuses[0].Session.Alias, health.Model, health.Firmware, health.Status}
 		}
-		report := s.fetch(s.Sessions([]collector.Entry{device("turn")}), time.Second)
+		report := s.fetch(s.Sessions([]entry.Entry{device("turn")}), time.Second)
 		equal(t, "texts before", texts(report), []string{"like " + secret, secret, "v" + secret, secret + "!"})
 		time.Sleep(time.Minute)
-		report = s.fetch(s.Sessions([]collector.Entry{device("turn"), token("finish")}), time.Second)
+		report = s.fetch(s.Sessions([]entry.Entry{device("turn"), token("finish")}), time.Second)
 		equal(t, "texts", texts(report), []string{"like <secret>", "<secret>", "v<secret>", "<secret>!"})
 	})
 }

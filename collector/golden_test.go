@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/window"
 )
@@ -28,7 +29,7 @@ var update = flag.Bool("update", false, "write the golden files instead of compa
 // scene is a configuration and what the API says to it: what a scrape of it exposes is in testdata.
 type scene struct {
 	file    string // in testdata, without .prom
-	entries []collector.Entry
+	entries []entry.Entry
 	answers map[string]reply // by the name of the entry; "devices" is their list
 	devices bool             // whether device metrics are on
 }
@@ -39,7 +40,7 @@ func at(hour, minute, second int, fraction time.Duration) rufus.Option[time.Time
 }
 
 // labelled gives an entry labels, as pairs of name and value.
-func labelled(e collector.Entry, pairs ...string) collector.Entry {
+func labelled(e entry.Entry, pairs ...string) entry.Entry {
 	e.Labels = map[string]string{}
 	for i := 0; i < len(pairs); i += 2 {
 		e.Labels[pairs[i]] = pairs[i+1]
@@ -48,13 +49,13 @@ func labelled(e collector.Entry, pairs ...string) collector.Entry {
 }
 
 // silent gives an entry a limit.
-func silent(e collector.Entry, after time.Duration) collector.Entry {
+func silent(e entry.Entry, after time.Duration) entry.Entry {
 	e.SilentAfter = after
 	return e
 }
 
 // expected gives an entry windows, as pairs of minutes from now: synctest's clock starts at midnight, 2000-01-01 UTC.
-func expected(e collector.Entry, pairs ...int) collector.Entry {
+func expected(e entry.Entry, pairs ...int) entry.Entry {
 	minute := func(n int) time.Time { return time.Date(2000, 1, 1, 0, n, 0, 0, time.UTC) }
 	for i := 0; i < len(pairs); i += 2 {
 		e.Expected = append(e.Expected, window.Window{From: minute(pairs[i]), Until: minute(pairs[i+1])})
@@ -79,7 +80,7 @@ func scenes(t *testing.T) []scene {
 		{
 			// Every kind of entry and state: labels of one are empty at the others, on either side of session.
 			file: "sessions",
-			entries: []collector.Entry{
+			entries: []entry.Entry{
 				labelled(silent(token("running"), 10*time.Minute), "race", "10k", "zone", "east"),
 				labelled(token("closed"), "race", "10k"),
 				labelled(silent(token("waiting"), 90*time.Second), "area", "start"),
@@ -108,7 +109,7 @@ func scenes(t *testing.T) []scene {
 		}, {
 			// A session that cannot be read has no values, not those of before, and no zeros.
 			file: "reasons",
-			entries: []collector.Entry{
+			entries: []entry.Entry{
 				token("unauthorized"), token("not_found"), token("rate_limited"), token("server_error"),
 				token("unexpected_status"), token("timeout"), token("network"), token("invalid_response"),
 				labelled(silent(device("beyond the deadline"), 5*time.Minute), "race", "10k"),
@@ -129,12 +130,12 @@ func scenes(t *testing.T) []scene {
 		}, {
 			// The API asked to wait before this scrape: there was no request, and so no duration.
 			file:    "waiting",
-			entries: []collector.Entry{silent(token("finish"), 10*time.Minute), device("turn")},
+			entries: []entry.Entry{silent(token("finish"), 10*time.Minute), device("turn")},
 			answers: map[string]reply{"finish": {err: wait(time.Minute)}, "turn": {err: wait(time.Minute)}},
 		}, {
 			// Windows are there, whatever the session is: the open one, else the next, else the last, else none.
 			file: "windows",
-			entries: []collector.Entry{
+			entries: []entry.Entry{
 				expected(silent(labelled(token("open"), "race", "5k"), 5*time.Minute), -30, -20, -10, 10, 20, 30),
 				expected(token("next"), -20, -10, 14, 100),
 				expected(device("last"), -40, -30, -20, -10),
@@ -156,7 +157,7 @@ func scenes(t *testing.T) []scene {
 			// With device metrics, of followed devices only. What is null is absent, what is not listed too.
 			file:    "devices",
 			devices: true,
-			entries: []collector.Entry{
+			entries: []entry.Entry{
 				labelled(device("full"), "race", "10k"), device("silent"), device("strange"), device("active but unlisted"),
 				device("mistyped"), device("failing"), token("token"),
 			},
@@ -176,7 +177,7 @@ func scenes(t *testing.T) []scene {
 		}, {
 			file:    "devices_down",
 			devices: true,
-			entries: []collector.Entry{device("followed")},
+			entries: []entry.Entry{device("followed")},
 			answers: map[string]reply{"followed": {session: running}, "devices": {err: failure(rufus.Unauthorized)}},
 		}, {
 			// An alias is anything that somebody typed; package rufus makes it valid UTF-8.
@@ -389,7 +390,7 @@ func TestWindowsFollowTheClock(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		began := time.Now()
 		s := newStand(every(reply{after: 5 * time.Second, err: failure(rufus.Network)})) // the scrape's begin counts
-		sessions := s.Sessions([]collector.Entry{expected(token("finish"), 10, 20, 30, 40)})
+		sessions := s.Sessions([]entry.Entry{expected(token("finish"), 10, 20, 30, 40)})
 		for _, test := range []struct {
 			at          time.Duration
 			from, until float64 // minutes
@@ -472,7 +473,7 @@ func TestAProbeExposesTheSameSeries(t *testing.T) {
 func TestAScrapeWithoutTime(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: time.Second, session: counting(1)}), deviceMetrics)
-		sessions := s.Sessions([]collector.Entry{token("start"), device("finish")})
+		sessions := s.Sessions([]entry.Entry{token("start"), device("finish")})
 		ctx, cancel := context.WithDeadline(context.Background(), time.Now())
 		defer cancel()
 		scrape := s.fetchUntil(ctx, sessions)

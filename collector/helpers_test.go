@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -116,18 +117,18 @@ func (a *api) sent() []string {
 const secretPrefix = "5EC2E7-"
 
 // token returns an entry that follows the token of that name.
-func token(name string) collector.Entry {
-	return collector.Entry{Name: name, Target: rufus.Target{Follows: rufus.Token, ID: rufus.NewSecret(secretPrefix + name)}}
+func token(name string) entry.Entry {
+	return entry.Entry{Name: name, Target: rufus.Target{Follows: rufus.Token, ID: rufus.NewSecret(secretPrefix + name)}}
 }
 
 // device returns an entry that follows the device of that name.
-func device(name string) collector.Entry {
-	return collector.Entry{Name: name, Target: rufus.Target{Follows: rufus.Device, ID: rufus.NewSecret(secretPrefix + name)}}
+func device(name string) entry.Entry {
+	return entry.Entry{Name: name, Target: rufus.Target{Follows: rufus.Device, ID: rufus.NewSecret(secretPrefix + name)}}
 }
 
 // tokens returns an entry for each name.
-func tokens(names ...string) []collector.Entry {
-	entries := make([]collector.Entry, len(names))
+func tokens(names ...string) []entry.Entry {
+	entries := make([]entry.Entry, len(names))
 	for i, name := range names {
 		entries[i] = token(name)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/window"
 )
@@ -214,7 +215,7 @@ func unixSeconds(t time.Time) float64 { return float64(t.Unix()) + float64(t.Nan
 
 // labelsOf returns the labels that every series of an entry carries: session, those of common, and the union of all
 // entries' own, sorted.
-func labelsOf(entries []Entry, common []string) [][]*dto.LabelPair {
+func labelsOf(entries []entry.Entry, common []string) [][]*dto.LabelPair {
 	set := map[string]struct{}{"session": {}}
 	for _, name := range common {
 		set[name] = struct{}{}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -19,7 +20,7 @@ func TestAnswersOfUnchangedEntriesSurviveAReload(t *testing.T) {
 
 		renamed := token("finish")
 		renamed.Name, renamed.Labels = "finish-10k", map[string]string{"race": "city-run"}
-		sessions := s.Sessions([]collector.Entry{renamed, token("start"), token("new")})
+		sessions := s.Sessions([]entry.Entry{renamed, token("start"), token("new")})
 		s.sent()
 		equal(t, "outcomes", s.fetch(sessions, time.Second).outcomes(), "finish-10k 1, start 1, new 1")
 		equal(t, "requests", s.sent(), []string{"0s new"})
@@ -199,7 +200,7 @@ func TestEveryAnswerIsLoggedAtDebug(t *testing.T) {
 			return reply{after: 50 * time.Millisecond, session: counting(1)}
 		}, deviceMetrics)
 		s.level.Set(slog.LevelDebug)
-		sessions := s.Sessions([]collector.Entry{device("finish")})
+		sessions := s.Sessions([]entry.Entry{device("finish")})
 		s.fetch(sessions, time.Second)
 		time.Sleep(time.Minute)
 		s.fetch(sessions, 10*time.Second)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rufus_exporter/discovery"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -28,7 +29,7 @@ const (
 // While the list cannot be read, nothing changes.
 type Roster struct {
 	fetcher *Fetcher
-	listed  []Entry
+	listed  []entry.Entry
 	plan    *discovery.Plan // nil: no devices are followed
 	current atomic.Pointer[Sessions]
 
@@ -57,7 +58,7 @@ type known struct {
 //
 // What before knows of devices is known to the new Roster, so that no device is lost when the list cannot be read at
 // the time of a reload. All names are decided anew. before may be nil, and must not be used for anything else.
-func (f *Fetcher) Roster(entries []Entry, plan *discovery.Plan, before *Roster) *Roster {
+func (f *Fetcher) Roster(entries []entry.Entry, plan *discovery.Plan, before *Roster) *Roster {
 	r := &Roster{fetcher: f, listed: entries, plan: plan, devices: map[rufus.Secret]*known{}}
 	if before != nil {
 		before.mu.Lock()
@@ -128,7 +129,7 @@ func (r *Roster) replaceLocked(reload bool) {
 		labels = r.plan.LabelNames()
 		result = r.followLocked(r.fetcher.now())
 		for _, f := range result.Followed {
-			entries = append(entries, Entry(f.Entry))
+			entries = append(entries, f.Entry)
 		}
 	}
 	sessions := r.fetcher.adopt(entries, labels, r.plan != nil, reload)
@@ -158,7 +159,7 @@ func (r *Roster) followLocked(now time.Time) discovery.Result {
 		}
 		d.followed, d.named = discovery.Followed{}, d.Device
 	}
-	result := r.plan.Follow(devices, kept)
+	result := r.plan.Follow(r.listed, devices, kept)
 	for _, f := range result.Followed {
 		r.devices[upper(f.Entry.Target.ID)].followed = f
 	}

@@ -11,6 +11,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/discovery"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/window"
 )
@@ -88,12 +89,7 @@ func plan(rules ...discovery.Rule) *discovery.Plan {
 }
 
 // follow uses a configuration.
-func (a *account) follow(p *discovery.Plan, entries ...collector.Entry) {
-	if p != nil {
-		for _, e := range entries {
-			p.Sessions = append(p.Sessions, discovery.Entry(e))
-		}
-	}
+func (a *account) follow(p *discovery.Plan, entries ...entry.Entry) {
 	a.roster = a.Roster(entries, p, a.roster)
 }
 

@@ -10,6 +10,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"rufus_exporter/discovery"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/window"
 )
@@ -20,15 +21,6 @@ type Source interface {
 	State(context.Context, rufus.Target) (rufus.Session, error)
 	// Devices returns the devices of the account.
 	Devices(context.Context) (rufus.DeviceList, error)
-}
-
-// Entry is one configured session. Names and targets are unique among the entries.
-type Entry struct {
-	Name        string            // the session label
-	Target      rufus.Target      // what to ask for
-	Labels      map[string]string // on every series of this session
-	Expected    []window.Window   // when passings are due, merged; nil: not declared
-	SilentAfter time.Duration     // 0: no such limit
 }
 
 // Options say how to fetch.
@@ -89,12 +81,14 @@ func NewFetcher(o Options) *Fetcher {
 }
 
 // Sessions is Roster for entries alone.
-func (f *Fetcher) Sessions(entries []Entry) *Sessions { return f.Roster(entries, nil, nil).Current() }
+func (f *Fetcher) Sessions(entries []entry.Entry) *Sessions {
+	return f.Roster(entries, nil, nil).Current()
+}
 
 // adopt returns entries to be fetched from now on, with the labels of those names on their series. The list of devices
 // is fetched with them if they are wanted, or if it has something to say about one of them. With reload, each wait that
 // the API asked for is cut short to one try.
-func (f *Fetcher) adopt(entries []Entry, labels []string, listWanted, reload bool) *Sessions {
+func (f *Fetcher) adopt(entries []entry.Entry, labels []string, listWanted, reload bool) *Sessions {
 	s := &Sessions{fetcher: f, entries: entries, metrics: sessionMetrics, labels: labelsOf(entries, labels)}
 	if f.deviceMetrics {
 		s.metrics = slices.Concat(sessionMetrics, deviceMetrics)
@@ -188,7 +182,7 @@ func (f *Fetcher) Mask() rufus.Mask { return *f.mask.Load() }
 // Sessions is a list of entries and the way to fetch them. It does not change.
 type Sessions struct {
 	fetcher   *Fetcher
-	entries   []Entry
+	entries   []entry.Entry
 	resources []*resource        // of each entry, and the list of devices if any needs it
 	metrics   []metric           // that they may have
 	labels    [][]*dto.LabelPair // of each entry
@@ -198,7 +192,7 @@ type Sessions struct {
 }
 
 // Entries returns the entries in the order of the configuration.
-func (s *Sessions) Entries() []Entry { return s.entries }
+func (s *Sessions) Entries() []entry.Entry { return s.entries }
 
 // Discovered returns what became of the devices of the account. Those that are followed are among the entries.
 func (s *Sessions) Discovered() discovery.Result { return s.discovered }
@@ -216,7 +210,7 @@ func (s *Sessions) Fetcher() *Fetcher {
 
 // Only returns the one entry of that name, with the same labels on its series, and whether there is one.
 func (s *Sessions) Only(name string) (*Sessions, bool) {
-	i := slices.IndexFunc(s.entries, func(e Entry) bool { return e.Name == name })
+	i := slices.IndexFunc(s.entries, func(e entry.Entry) bool { return e.Name == name })
 	if i < 0 {
 		return nil, false
 	}
@@ -228,11 +222,11 @@ func (s *Sessions) Only(name string) (*Sessions, bool) {
 	return &one, true
 }
 
-func followsDevice(e Entry) bool { return e.Target.Follows == rufus.Device }
+func followsDevice(e entry.Entry) bool { return e.Target.Follows == rufus.Device }
 
 // Status is what came of asking for one entry.
 type Status struct {
-	Entry    Entry
+	Entry    entry.Entry
 	Session  rufus.Session // valid while Err is nil
 	Err      error         // an *rufus.Error
 	At       time.Time     // when the answer came; zero when no request was made

@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"rufus_exporter/discovery"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
-	"rufus_exporter/window"
 )
 
 // The environment variables that give the API key when the file does not: the key itself, or the path of a file that
@@ -33,7 +33,7 @@ const (
 type Config struct {
 	API API
 	// Sessions are the entries in the file's order. There are none if the file only follows devices of the account.
-	Sessions []Session
+	Sessions []entry.Entry
 	// Discovery says how to follow devices of the account; nil if the file has no devices list. It has at least one rule
 	// that is not to ignore devices, or there is a session.
 	Discovery *discovery.Plan
@@ -82,21 +82,6 @@ func (a API) Digest() rufus.Secret {
 		a.transport.Reveal(), a.URL.String(), a.Key.Reveal(), a.KeyHeader, a.Timeout, a.MaxConcurrentRequests,
 		a.MinInterval, a.DeviceMetrics, a.MaxDevices))
 	return rufus.NewSecret(string(all[:]))
-}
-
-// Session is one entry of the list.
-type Session struct {
-	// Name is the value of the label session: unique, 1 to 100 printable characters, and free of configured tokens,
-	// ids and of the key.
-	Name string
-	// Target is the token or the device, unique whatever its letter case.
-	Target rufus.Target
-	// Labels are the entry's own, its race among them; nil when it has none.
-	Labels map[string]string
-	// Expected is when passings are due, merged; nil when that is not declared.
-	Expected []window.Window
-	// SilentAfter is how long an active session may go without a new passing; 0 is for ever.
-	SilentAfter time.Duration
 }
 
 // Error is what is wrong with a configuration.

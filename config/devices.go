@@ -61,9 +61,6 @@ func (d *decoder) plan(list *node, cfg *Config) *discovery.Plan {
 	if d.races != nil {
 		plan.Races = slices.Sorted(maps.Keys(d.races))
 	}
-	for _, s := range cfg.Sessions {
-		plan.Sessions = append(plan.Sessions, discovery.Entry(s))
-	}
 	if cfg.API.Key != (rufus.Secret{}) {
 		plan.Secrets = append(plan.Secrets, cfg.API.Key)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"rufus_exporter/entry"
 	"rufus_exporter/window"
 )
 
@@ -111,7 +112,7 @@ type raceLabel struct {
 
 // raceOf returns the label race of an entry, given by the key race or among the labels, whose lines are labelLines. The
 // label becomes one of the entry's own.
-func (d *decoder) raceOf(session *Session, key raceLabel, labelLines map[string]int) raceLabel {
+func (d *decoder) raceOf(session *entry.Entry, key raceLabel, labelLines map[string]int) raceLabel {
 	own := raceLabel{session.Labels["race"], labelLines["race"]}
 	switch {
 	case key.value == "":

@@ -9,6 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -38,8 +39,8 @@ var (
 )
 
 // sessions decodes the list of sessions.
-func (d *decoder) sessions(list *node) []Session {
-	var sessions []Session
+func (d *decoder) sessions(list *node) []entry.Entry {
+	var sessions []entry.Entry
 	ids, names := map[string]int{}, map[string]int{} // where each was first seen
 	for item := range d.items(list, "sessions", wantedList) {
 		session, line := d.session(item)
@@ -66,8 +67,8 @@ func (d *decoder) sessions(list *node) []Session {
 }
 
 // session decodes one entry and returns it with its line. Its target is zero if that was refused.
-func (d *decoder) session(item *node) (Session, int) {
-	var session Session
+func (d *decoder) session(item *node) (entry.Entry, int) {
+	var session entry.Entry
 	var name, race string
 	var expected *node
 	var labelLines map[string]int

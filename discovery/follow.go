@@ -8,8 +8,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
-	"rufus_exporter/window"
 )
 
 // Plan is all that the configuration says about following devices.
@@ -19,10 +19,8 @@ type Plan struct {
 	Races []string
 	// MaxDevices bounds the devices that are followed; above 0.
 	MaxDevices int
-	// Sessions are the entries under sessions. A device that one of them names keeps that entry.
-	Sessions []Entry
-	// Secrets must not show in any name or label, such as the API key. The ids of Sessions and of the devices need not
-	// be among them.
+	// Secrets must not show in any name or label, such as the API key. The tokens and ids of the sessions and of the
+	// devices need not be among them.
 	Secrets []rufus.Secret
 }
 
@@ -38,7 +36,7 @@ func (p *Plan) LabelNames() []string {
 
 // Followed is a device and the entry that follows it.
 type Followed struct {
-	Entry  Entry
+	Entry  entry.Entry
 	Device Device
 	// Rule is the index of the rule that matched.
 	Rule int
@@ -76,14 +74,14 @@ func (e *TooManyError) Error() string {
 }
 
 // Follow applies the rules to the devices of the account: the first rule that matches a device decides. The result
-// depends on the order of the rules only.
+// depends on the order of the rules only. A device that one of the sessions names keeps that entry.
 //
 // An entry in kept is used again as it is for its device, whatever the device is called by now and whichever rule that
 // matches, so that a rename in mid-race breaks no alert. Kept entries come first when there are more than MaxDevices.
 // A device that is missing from devices is not followed, kept or not.
-func (p *Plan) Follow(devices []Device, kept []Followed) Result {
+func (p *Plan) Follow(sessions []entry.Entry, devices []Device, kept []Followed) Result {
 	var result Result
-	f := p.follower(devices, kept)
+	f := p.follower(sessions, devices, kept)
 	seen := make(map[string]bool, len(devices))
 	var old, fresh []Followed
 	for _, d := range devices {
@@ -167,13 +165,13 @@ type follower struct {
 	taken    map[string]bool     // names
 }
 
-func (p *Plan) follower(devices []Device, kept []Followed) *follower {
+func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followed) *follower {
 	f := &follower{plan: p, sessions: map[string]bool{}, kept: map[string]Followed{}, taken: map[string]bool{}}
 	secrets := slices.Clone(p.Secrets)
 	for _, d := range devices {
 		secrets = append(secrets, d.ID)
 	}
-	for _, s := range p.Sessions {
+	for _, s := range sessions {
 		secrets = append(secrets, s.Target.ID)
 		f.sessions[key(s.Target.ID)] = true
 		f.taken[s.Name] = true
@@ -197,7 +195,7 @@ func (p *Plan) follower(devices []Device, kept []Followed) *follower {
 // entry returns the entry of a device that a rule matches, with the name that it gets if no other has it.
 func (f *follower) entry(d Device, rule int, groups matches) Followed {
 	r := &f.plan.Rules[rule]
-	entry := Entry{
+	followed := entry.Entry{
 		Name:        f.preferred(d, r.Name.expand(groups)),
 		Target:      rufus.Target{Follows: rufus.Device, ID: d.ID},
 		Expected:    r.Expected,
@@ -208,14 +206,13 @@ func (f *follower) entry(d Device, rule int, groups matches) Followed {
 		race = f.plan.race(f.safe.text(r.Race.expand(groups)))
 	}
 	if race != "" {
-		entry.Labels = map[string]string{"race": race}
+		followed.Labels = map[string]string{"race": race}
 	}
-	var windows []window.Window
 	if r.ExpectedByRace != nil {
-		windows = r.ExpectedByRace[race]
-		entry.Expected = windows
+		followed.Expected = r.ExpectedByRace[race]
 	}
-	return Followed{Entry: entry, Device: d, Rule: rule, NoGun: r.ExpectedByRace != nil && len(windows) == 0}
+	return Followed{Entry: followed, Device: d, Rule: rule,
+		NoGun: r.ExpectedByRace != nil && len(followed.Expected) == 0}
 }
 
 // race returns the listed race of that name, else the name. Where it can only mean one race, its letter case does not

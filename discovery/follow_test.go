@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/window"
 )
@@ -102,9 +103,9 @@ func TestNames(t *testing.T) {
 		{"an empty name", []Rule{rule(t, "x(.*)", "", "$1", "")}, []Device{dev("a", "x", "1"), dev("b", "xy", "2")}, []string{"x", "y"}},
 		{"constant name", []Rule{rule(t, "", "", "box", "")}, []Device{dev("a", "x", "1"), dev("b", "y", "2")}, []string{"box-1", "box-2"}},
 	} {
-		plan := &Plan{Rules: c.rules, MaxDevices: 100, Sessions: []Entry{{Name: "listed",
-			Target: rufus.Target{Follows: rufus.Device, ID: rufus.NewSecret("listed-device-1")}}}}
-		if got := names(plan.Follow(c.devices, nil)); !slices.Equal(got, c.want) {
+		plan := &Plan{Rules: c.rules, MaxDevices: 100}
+		listed := entry.Entry{Name: "listed", Target: rufus.Target{Follows: rufus.Device, ID: rufus.NewSecret("listed-device-1")}}
+		if got := names(plan.Follow([]entry.Entry{listed}, c.devices, nil)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}
@@ -115,7 +116,7 @@ func TestWhatBecomesOfTheOthers(t *testing.T) {
 	ignore := rule(t, "SPARE-.*", "", "", "")
 	ignore.Ignore = true
 	plan := &Plan{Rules: []Rule{ignore, rule(t, ".+-.+", "", "", "")}, MaxDevices: 2}
-	result := plan.Follow([]Device{dev("a", "c-1", ""), dev("b", "", "9"), dev("c", "SPARE-2", ""), dev("d", "b-1", ""),
+	result := plan.Follow(nil, []Device{dev("a", "c-1", ""), dev("b", "", "9"), dev("c", "SPARE-2", ""), dev("d", "b-1", ""),
 		dev("e", "a-1", ""), dev("f", "plain", ""), dev("g", "spare-1", "")}, nil)
 	aliases := func(devices []Device) (aliases []string) {
 		for _, d := range devices {
@@ -139,7 +140,7 @@ func TestWhatBecomesOfTheOthers(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	plan.MaxDevices = 3
-	if err := plan.Follow([]Device{dev("a", "c-1", "")}, nil).Err(); err != nil {
+	if err := plan.Follow(nil, []Device{dev("a", "c-1", "")}, nil).Err(); err != nil {
 		t.Error(err)
 	}
 }
@@ -175,7 +176,7 @@ func TestRaces(t *testing.T) {
 		{Rule{}, nil, "x", "", 0, false},
 	} {
 		plan := &Plan{Rules: []Rule{c.rule}, Races: c.races, MaxDevices: 1}
-		got := plan.Follow([]Device{dev("a", c.alias, "c")}, nil).Followed
+		got := plan.Follow(nil, []Device{dev("a", c.alias, "c")}, nil).Followed
 		if len(got) != 1 {
 			t.Errorf("%q: %d are followed", c.alias, len(got))
 			continue
@@ -198,7 +199,7 @@ func TestKept(t *testing.T) {
 	ignore.Ignore = true
 	plan := &Plan{Rules: []Rule{ignore, rule(t, "(.*)-(.*)", "", "$1", "$2"), {}}, MaxDevices: 3}
 	finish, turn := dev("f", "FINISH-5k", "1"), dev("t", "TURN-5k", "2")
-	before := plan.Follow([]Device{finish, turn}, nil)
+	before := plan.Follow(nil, []Device{finish, turn}, nil)
 	if got := names(before); !slices.Equal(got, []string{"FINISH", "TURN"}) {
 		t.Fatal(got)
 	}
@@ -223,7 +224,7 @@ func TestKept(t *testing.T) {
 		{"gone", []Device{turn}, before.Followed, []string{"TURN"}, 0},
 		{"nothing is left", nil, before.Followed, nil, 0},
 	} {
-		result := plan.Follow(c.devices, c.kept)
+		result := plan.Follow(nil, c.devices, c.kept)
 		if got := names(result); !slices.Equal(got, c.want) || len(result.Excess) != c.excess {
 			t.Errorf("%s: got %q and %d more, want %q", c.name, got, len(result.Excess), c.want)
 		}
@@ -237,12 +238,12 @@ func TestKept(t *testing.T) {
 	}
 
 	// Under a new configuration a kept name may be another's.
-	plan.Sessions = []Entry{{Name: "FINISH", Target: rufus.Target{ID: rufus.NewSecret("any-token-at-all")}}}
-	if got := names(plan.Follow([]Device{finish, turn}, before.Followed)); !slices.Equal(got, []string{"FINISH-1", "TURN"}) {
+	listed := []entry.Entry{{Name: "FINISH", Target: rufus.Target{ID: rufus.NewSecret("any-token-at-all")}}}
+	if got := names(plan.Follow(listed, []Device{finish, turn}, before.Followed)); !slices.Equal(got, []string{"FINISH-1", "TURN"}) {
 		t.Errorf("got %q", got)
 	}
-	plan.Sessions[0].Target = rufus.Target{Follows: rufus.Device, ID: finish.ID}
-	if got := names(plan.Follow([]Device{finish, turn}, before.Followed)); !slices.Equal(got, []string{"TURN"}) {
+	listed[0].Target = rufus.Target{Follows: rufus.Device, ID: finish.ID}
+	if got := names(plan.Follow(listed, []Device{finish, turn}, before.Followed)); !slices.Equal(got, []string{"TURN"}) {
 		t.Errorf("got %q", got)
 	}
 }
@@ -255,11 +256,11 @@ func TestOrderOfTheList(t *testing.T) {
 	for i := range 60 {
 		devices = append(devices, dev(fmt.Sprint(i), fmt.Sprintf("%c-%d", 'A'+i%3, i%5), fmt.Sprint(i%7)))
 	}
-	want := plan.Follow(devices, nil)
+	want := plan.Follow(nil, devices, nil)
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
 		random.Shuffle(len(devices), func(i, j int) { devices[i], devices[j] = devices[j], devices[i] })
-		got := plan.Follow(devices, nil)
+		got := plan.Follow(nil, devices, nil)
 		if !slices.Equal(names(got), names(want)) || !slices.Equal(got.Excess, want.Excess) {
 			t.Fatalf("got %q, want %q", names(got), names(want))
 		}
@@ -307,18 +308,18 @@ func TestGroupsOfASecret(t *testing.T) {
 	t.Parallel()
 	id := idOf("a").Reveal()
 	plan := &Plan{Rules: []Rule{rule(t, "(.{30}).*|(.*)", "", "$1$2", "")}, MaxDevices: 1}
-	got := plan.Follow([]Device{{ID: idOf("a"), Alias: id}}, nil).Followed[0].Entry.Name
+	got := plan.Follow(nil, []Device{{ID: idOf("a"), Alias: id}}, nil).Followed[0].Entry.Name
 	if got != "<secret>" {
 		t.Errorf("got %q", got)
 	}
 }
 
 // checkResult checks what every caller relies on.
-func checkResult(t *testing.T, plan *Plan, devices []Device, r Result) {
+func checkResult(t *testing.T, plan *Plan, sessions []entry.Entry, devices []Device, r Result) {
 	t.Helper()
 	var secrets []rufus.Secret
 	seen := map[string]bool{}
-	for _, s := range plan.Sessions {
+	for _, s := range sessions {
 		seen[s.Name] = true
 		secrets = append(secrets, s.Target.ID)
 	}
@@ -373,12 +374,12 @@ func FuzzNames(f *testing.F) {
 		for _, rules := range [][]Rule{
 			{{}}, {rule(t, "(.*)(.)(.*)", "", "$1$3", "$3$2")}, {rule(t, "(?s)(.*)", "(?s)(?P<n>.*)", "$n$1", "$n")},
 		} {
-			plan := &Plan{Rules: rules, MaxDevices: 3, Secrets: []rufus.Secret{rufus.NewSecret(key)},
-				Sessions: []Entry{{Name: "taken", Target: rufus.Target{ID: rufus.NewSecret("token-of-another-session")}}}}
-			result := plan.Follow(devices, nil)
-			checkResult(t, plan, devices, result)
-			again := plan.Follow(devices, result.Followed)
-			checkResult(t, plan, devices, again)
+			plan := &Plan{Rules: rules, MaxDevices: 3, Secrets: []rufus.Secret{rufus.NewSecret(key)}}
+			taken := []entry.Entry{{Name: "taken", Target: rufus.Target{ID: rufus.NewSecret("token-of-another-session")}}}
+			result := plan.Follow(taken, devices, nil)
+			checkResult(t, plan, taken, devices, result)
+			again := plan.Follow(taken, devices, result.Followed)
+			checkResult(t, plan, taken, devices, again)
 			if !slices.Equal(names(again), names(result)) {
 				t.Errorf("%q became %q", names(result), names(again))
 			}
@@ -398,6 +399,6 @@ func BenchmarkFollow(b *testing.B) {
 		devices = append(devices, dev(fmt.Sprint(i), fmt.Sprintf("FINISH-%dK", i%21), fmt.Sprint(i)))
 	}
 	for b.Loop() {
-		plan.Follow(devices, nil)
+		plan.Follow(nil, devices, nil)
 	}
 }

@@ -22,15 +22,6 @@ type Device struct {
 	Model        string
 }
 
-// Entry is a session to watch. Its fields are those of an entry under sessions.
-type Entry struct {
-	Name        string            // the label session
-	Target      rufus.Target      // what to ask for
-	Labels      map[string]string // nil when it has none
-	Expected    []window.Window   // when passings are due, merged; nil when that is not declared
-	SilentAfter time.Duration     // 0: no such limit
-}
-
 // Rule says which devices it is for, and as what they are followed.
 type Rule struct {
 	// Alias and SerialNumber must both match; nil matches every device.

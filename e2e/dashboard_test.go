@@ -336,7 +336,7 @@ func TestDashboardQueries(t *testing.T) {
 	finish.PressStart(now.Add(30*time.Second), 0)
 	day.Device("SPLIT-5K").Close(now.Add(-10 * time.Minute))
 	api := simulate(t, day, now)
-	e := startExporter(t, api.sessionsFile([]entry{
+	e := startExporter(t, api.sessionsFile([]fileEntry{
 		{device: finish.ID, name: "finish-5k", more: "labels: {race: 5k}"},
 		{token: turn.Sessions[0].Token, name: "turn-5k", more: "labels: {race: 5k}\n    silent_after: 1s"},
 		{token: day.Device("SPLIT-5K").Sessions[0].Token, name: "split-5k", more: "labels: {race: 5k}"},

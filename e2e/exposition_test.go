@@ -41,12 +41,12 @@ func hostile(t *testing.T) (s *simulated, sessions string, passings func() map[s
 		"# EOF",
 		"",
 	}
-	entries := make([]entry, 0, 2*len(aliases))
+	entries := make([]fileEntry, 0, 2*len(aliases))
 	for i := range day.Devices {
 		day.Devices[i].Sessions[0].Alias = aliases[i]
 		entries = append(entries,
-			entry{token: day.Devices[i].Sessions[0].Token, name: fmt.Sprintf("token %d", i)},
-			entry{device: day.Devices[i].ID, name: fmt.Sprintf("device %d", i), more: "silent_after: 3m"})
+			fileEntry{token: day.Devices[i].Sessions[0].Token, name: fmt.Sprintf("token %d", i)},
+			fileEntry{device: day.Devices[i].ID, name: fmt.Sprintf("device %d", i), more: "silent_after: 3m"})
 	}
 	entries[0].name = `"quo'te\n{le="+Inf"} 1` + " # \\ 🏁 é"
 	entries[1].more = `labels: {race: "\"5\\K\" {é} # 🏁", Point_2: ","}`
@@ -59,7 +59,7 @@ func hostile(t *testing.T) (s *simulated, sessions string, passings func() map[s
 	// Every session here fails in its own way.
 	failing := func(name string) string {
 		token := simulator.ID(name)
-		entries = append(entries, entry{token: token, name: name, more: "silent_after: 10m"})
+		entries = append(entries, fileEntry{token: token, name: name, more: "silent_after: 10m"})
 		return token
 	}
 	failing("not_found")

@@ -220,15 +220,15 @@ func serve(t *testing.T, handler http.Handler) string {
 	return server.URL
 }
 
-// entry is one entry of sessions.yml.
-type entry struct {
+// fileEntry is one entry of sessions.yml.
+type fileEntry struct {
 	token, device string // one of the two
 	name          string
 	more          string // as it stands in the file, such as "silent_after: 3m"
 }
 
 // sessionsFile returns a sessions.yml for a simulated API. More settings of the API may follow.
-func (s *simulated) sessionsFile(entries []entry, settings ...string) string {
+func (s *simulated) sessionsFile(entries []fileEntry, settings ...string) string {
 	var yaml strings.Builder
 	fmt.Fprintf(&yaml, "api:\n  url: %s\n  key: %s\n", s.URL, simulator.DemoKey)
 	for _, setting := range settings {
@@ -249,7 +249,7 @@ func (s *simulated) sessionsFile(entries []entry, settings ...string) string {
 }
 
 // served returns the passings in the API's last answer about each entry that it could answer, by name.
-func (s *simulated) served(entries []entry) map[string]float64 {
+func (s *simulated) served(entries []fileEntry) map[string]float64 {
 	counts := map[string]float64{}
 	for _, e := range entries {
 		if answer, ok := s.Served(cmp.Or(e.token, e.device)); ok {
@@ -263,11 +263,11 @@ func (s *simulated) served(entries []entry) map[string]float64 {
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 // everySession returns an entry for each session of a day, named by its alias in lower case.
-func everySession(day simulator.Day) []entry {
-	var entries []entry
+func everySession(day simulator.Day) []fileEntry {
+	var entries []fileEntry
 	for _, device := range day.Devices {
 		for _, session := range device.Sessions {
-			entries = append(entries, entry{token: session.Token, name: strings.ToLower(session.Alias)})
+			entries = append(entries, fileEntry{token: session.Token, name: strings.ToLower(session.Alias)})
 		}
 	}
 	return entries
@@ -344,11 +344,7 @@ func inProcess(t *testing.T, sessions string, now func() time.Time) http.Handler
 		Now:                   now,
 		Logger:                slog.New(slog.DiscardHandler),
 	})
-	entries := make([]collector.Entry, len(cfg.Sessions))
-	for i, s := range cfg.Sessions {
-		entries[i] = collector.Entry(s)
-	}
-	roster = fetcher.Roster(entries, cfg.Discovery, nil)
+	roster = fetcher.Roster(cfg.Sessions, cfg.Discovery, nil)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(exporterMetrics)
 	return web.NewHandler(web.Options{

@@ -173,22 +173,18 @@ type exporterProcess struct {
 	stop   func()
 }
 
-// entries reads the sessions.yml as it is now.
-func (b *bench) entries() (*config.Config, []collector.Entry) {
+// config reads the sessions.yml as it is now.
+func (b *bench) config() *config.Config {
 	cfg, err := config.Parse([]byte(b.scenario.sessions(b.gun)), "sessions.yml")
 	if err != nil {
 		b.t.Fatalf("%v, in\n%s", err, b.scenario.sessions(b.gun))
 	}
-	entries := make([]collector.Entry, len(cfg.Sessions))
-	for i, s := range cfg.Sessions {
-		entries[i] = collector.Entry(s)
-	}
-	return cfg, entries
+	return cfg
 }
 
 // startExporter starts the program as main does, on the bench's wires.
 func (b *bench) startExporter(address string) {
-	cfg, entries := b.entries()
+	cfg := b.config()
 	var current atomic.Pointer[collector.Roster]
 	metrics := collector.NewExporter(func() *collector.Sessions { return current.Load().Current() })
 	transport := rufus.NewTransport(rufus.TransportOptions{
@@ -206,7 +202,7 @@ func (b *bench) startExporter(address string) {
 		Now:                   time.Now,
 		Logger:                discard,
 	})
-	current.Store(fetcher.Roster(entries, cfg.Discovery, nil))
+	current.Store(fetcher.Roster(cfg.Sessions, cfg.Discovery, nil))
 
 	registry := prometheus.NewRegistry()
 	b.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "rufus_exporter_config_last_reload_successful"})
@@ -232,8 +228,8 @@ func (b *bench) startExporter(address string) {
 	defer b.seen.mu.Unlock()
 	b.exporters[address] = &exporterProcess{
 		reload: func() {
-			cfg, entries := b.entries()
-			current.Store(fetcher.Roster(entries, cfg.Discovery, current.Load()))
+			cfg := b.config()
+			current.Store(fetcher.Roster(cfg.Sessions, cfg.Discovery, current.Load()))
 		},
 		stop: func() {
 			stop()

@@ -67,16 +67,9 @@ func look(t *testing.T, day simulator.Day, sessions string) *preflight.Report {
 	if plan == nil {
 		plan = &discovery.Plan{}
 	}
-	var entries []collector.Entry
-	for _, s := range cfg.Sessions {
-		entries = append(entries, collector.Entry(s))
-		if cfg.Discovery == nil {
-			plan.Sessions = append(plan.Sessions, discovery.Entry(s))
-		}
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	r := preflight.Look(ctx, fetcher.Roster(entries, plan, nil), cfg.Discovery != nil, cfg.Warnings,
+	r := preflight.Look(ctx, fetcher.Roster(cfg.Sessions, plan, nil), cfg.Discovery != nil, cfg.Warnings,
 		func() time.Time { return now })
 	if n := api.Requests().Devices; n != 1 {
 		t.Errorf("%d requests for the list", n)

@@ -12,6 +12,7 @@ import (
 
 	"rufus_exporter/config"
 	"rufus_exporter/discovery"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
 	"rufus_exporter/window"
@@ -665,13 +666,13 @@ func TestDemoWindows(t *testing.T) {
 type demoEntry struct{ follows, id, race string }
 
 // followed returns what the configuration makes of the devices of the day.
-func followed(cfg *config.Config, day simulator.Day) []discovery.Entry {
+func followed(cfg *config.Config, day simulator.Day) []entry.Entry {
 	var devices []discovery.Device
 	for _, d := range day.Devices {
 		devices = append(devices, discovery.Device{ID: rufus.NewSecret(d.ID), Alias: d.Alias, SerialNumber: d.SerialNumber})
 	}
-	entries := cfg.Discovery.Sessions
-	for _, f := range cfg.Discovery.Follow(devices, nil).Followed {
+	entries := cfg.Sessions
+	for _, f := range cfg.Discovery.Follow(cfg.Sessions, devices, nil).Followed {
 		entries = append(entries, f.Entry)
 	}
 	return entries

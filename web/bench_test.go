@@ -25,6 +25,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/discovery"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -155,12 +156,12 @@ func BenchmarkDiscovered(b *testing.B) {
 		b.Fatal(err)
 	}
 	plan := &discovery.Plan{Rules: []discovery.Rule{{Alias: alias, Name: name}}, MaxDevices: n}
-	entries := make([]collector.Entry, n)
+	entries := make([]entry.Entry, n)
 	for i := range entries {
-		entries[i] = collector.Entry{Name: fmt.Sprintf("session-%05d", i),
+		entries[i] = entry.Entry{Name: fmt.Sprintf("session-%05d", i),
 			Target: rufus.Target{Follows: rufus.Device, ID: rufus.NewSecret(benchmarkToken(i))}}
 	}
-	handler := func(entries []collector.Entry, plan *discovery.Plan) http.Handler {
+	handler := func(entries []entry.Entry, plan *discovery.Plan) http.Handler {
 		logger := slog.New(slog.DiscardHandler)
 		var fetcher *collector.Fetcher
 		fetcher = collector.NewFetcher(collector.Options{

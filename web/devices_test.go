@@ -11,6 +11,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/discovery"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
 )
@@ -39,7 +40,7 @@ func following(t *testing.T, most int) (*simulator.Server, *stand) {
 		Timeout: 10 * time.Second, Transport: transport,
 	})
 	s := newStand(client, nil)
-	roster := collector.NewFetcher(s.collector).Roster([]collector.Entry{follow(rufus.Token, "mistyped")},
+	roster := collector.NewFetcher(s.collector).Roster([]entry.Entry{follow(rufus.Token, "mistyped")},
 		&discovery.Plan{Rules: []discovery.Rule{{}}, MaxDevices: most}, nil)
 	s.Options.Sessions, s.Options.Exporter = roster.Sessions, prometheus.NewRegistry()
 	s.handler = NewHandler(s.Options)

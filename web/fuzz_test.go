@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -17,7 +17,7 @@ func FuzzTarget(f *testing.F) {
 	s := newStand(&api{answers: func(string) (rufus.Session, error) {
 		asked++
 		return rufus.Session{}, nil
-	}}, []collector.Entry{follow(rufus.Token, name)}, realClocks)
+	}}, []entry.Entry{follow(rufus.Token, name)}, realClocks)
 	unknown := s.record("/probe?target=nobody").Body.String()
 	for _, target := range []string{
 		name, "", strings.ToUpper(name), name + "\x00", " " + name, "http://127.0.0.1:9/", "../metrics",

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
 	"rufus_exporter/test/lab"
@@ -93,8 +94,8 @@ func (a *api) requests() int {
 // secretPrefix makes secrets of names: what no answer may contain.
 const secretPrefix = "5EC2E7-"
 
-func follow(what rufus.Follows, name string, labels ...string) collector.Entry {
-	e := collector.Entry{
+func follow(what rufus.Follows, name string, labels ...string) entry.Entry {
+	e := entry.Entry{
 		Name:   name,
 		Target: rufus.Target{Follows: what, ID: rufus.NewSecret(secretPrefix + name)},
 		Labels: map[string]string{},
@@ -109,7 +110,7 @@ func follow(what rufus.Follows, name string, labels ...string) collector.Entry {
 type settings struct {
 	Options
 	collector collector.Options
-	entries   []collector.Entry
+	entries   []entry.Entry
 }
 
 // stand is the handler of all paths before an API.
@@ -122,7 +123,7 @@ type stand struct {
 }
 
 // newStand returns one before source. Its clocks are those of the test, and stand still, unless change says otherwise.
-func newStand(source collector.Source, entries []collector.Entry, change ...func(*settings)) *stand {
+func newStand(source collector.Source, entries []entry.Entry, change ...func(*settings)) *stand {
 	at, log := &clock{now: noon}, &lab.Log{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := &stand{clock: at, log: log, settings: settings{
@@ -195,7 +196,7 @@ func simulated(t *testing.T) (*simulator.Server, *stand) {
 		Timeout: 10 * time.Second, Transport: transport,
 		Observe: func() func(error) { return s.exporter.Observe() },
 	})
-	s = newStand(client, []collector.Entry{
+	s = newStand(client, []entry.Entry{
 		follow(rufus.Token, "start", "race", "5k"),
 		follow(rufus.Token, "finish", "race", "5k", "point", "finish"),
 		follow(rufus.Device, "turn"),

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -46,7 +46,7 @@ func (s *stand) rejected() (total string, logged int) {
 
 // hanging is an API that answers after an hour, and sessions that ask it.
 func hanging(sessions int, limit int) *stand {
-	entries := make([]collector.Entry, sessions)
+	entries := make([]entry.Entry, sessions)
 	for i := range entries {
 		entries[i] = follow(rufus.Token, string(rune('a'+i)))
 	}
@@ -83,7 +83,7 @@ func TestScrapesWaitForTheirTurn(t *testing.T) {
 		s := newStand(&api{answers: func(string) (rufus.Session, error) {
 			time.Sleep(time.Second)
 			return rufus.Session{Active: true}, nil
-		}}, []collector.Entry{follow(rufus.Token, "a")}, realClocks, func(s *settings) { s.MaxRequests = limit })
+		}}, []entry.Entry{follow(rufus.Token, "a")}, realClocks, func(s *settings) { s.MaxRequests = limit })
 		answers := s.flood(flood, "/metrics")
 		for i := range flood {
 			got := <-answers

@@ -20,7 +20,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
 )
@@ -92,7 +92,7 @@ func TestAScrapeEndsInTime(t *testing.T) {
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStand(&api{answers: slow},
-					[]collector.Entry{follow(rufus.Token, "slow"), follow(rufus.Token, "quick")}, realClocks)
+					[]entry.Entry{follow(rufus.Token, "slow"), follow(rufus.Token, "quick")}, realClocks)
 				begin := time.Now()
 				response := s.record(path, "X-Prometheus-Scrape-Timeout-Seconds", header)
 				equal(t, path+" took", time.Since(begin), want)
@@ -325,7 +325,7 @@ func TestDiscovery(t *testing.T) {
 // Names are free text: discovery carries every one of them to a probe that knows it.
 func TestDiscoveryLeadsToProbes(t *testing.T) {
 	names := []string{"5 km / turn", `"quoted" \ <b>`, "ü🏁", "a&b=c?d#e%20", "+"}
-	var entries []collector.Entry
+	var entries []entry.Entry
 	for _, name := range names {
 		entries = append(entries, follow(rufus.Token, name))
 	}
@@ -408,7 +408,7 @@ func TestTheEndOfARequestEndsTheWait(t *testing.T) {
 				time.Sleep(time.Minute)
 				return rufus.Session{}, nil
 			}
-			s := newStand(&api{answers: slow}, []collector.Entry{follow(rufus.Token, "slow")}, realClocks)
+			s := newStand(&api{answers: slow}, []entry.Entry{follow(rufus.Token, "slow")}, realClocks)
 			ctx, hangUp := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, hangUp)
 			begin := time.Now()

@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
 	"rufus_exporter/window"
@@ -64,7 +64,7 @@ func TestThePageSaysHowEachSessionIs(t *testing.T) {
 	silent.SilentAfter = 10 * time.Minute
 
 	for _, test := range []struct {
-		entry   collector.Entry
+		entry   entry.Entry
 		session rufus.Session
 		err     error
 		row     string
@@ -115,7 +115,7 @@ func TestThePageSaysHowEachSessionIs(t *testing.T) {
 			"failing: failing the API's answer cannot be read invalid_response: no JSON x just now"},
 	} {
 		source := &api{answers: func(string) (rufus.Session, error) { return test.session, test.err }}
-		s := newStand(source, []collector.Entry{test.entry})
+		s := newStand(source, []entry.Entry{test.entry})
 		equal(t, "row", rows(s.record("/").Body.String()), []string{test.row})
 	}
 }
@@ -188,11 +188,11 @@ func TestThePageKnowsWhatIsDue(t *testing.T) {
 		{-time.Hour, time.Hour, last(10 * minute), "active: active mat 7 10 min ago just now"},
 		{-time.Hour, 0, last(time.Hour), "closed: finished no passings were due after 12:00 UTC mat 7 60 min ago just now"},
 	} {
-		entry := follow(rufus.Token, "mat")
-		entry.SilentAfter = 10 * minute
-		entry.Expected = []window.Window{{From: noon.Add(test.from), Until: noon.Add(test.until)}}
+		mat := follow(rufus.Token, "mat")
+		mat.SilentAfter = 10 * minute
+		mat.Expected = []window.Window{{From: noon.Add(test.from), Until: noon.Add(test.until)}}
 		s := newStand(&api{answers: func(string) (rufus.Session, error) { return test.session, nil }},
-			[]collector.Entry{entry})
+			[]entry.Entry{mat})
 		equal(t, "row", rows(s.record("/").Body.String()), []string{test.row})
 	}
 }
@@ -219,10 +219,10 @@ func TestTheSummary(t *testing.T) {
 // Free text of the API and of the configuration stays text, whatever it looks like. Package rufus bounds that of the API.
 func TestHostileText(t *testing.T) {
 	const attack = `"'></td></tr><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}&lt;`
-	entry := follow(rufus.Token, attack, "race", attack)
+	hostile := follow(rufus.Token, attack, "race", attack)
 	for _, alias := range []string{attack, "a\x00b\xff\u202ec\n<b>", strings.Repeat("<", 200)} {
 		source := &api{answers: func(string) (rufus.Session, error) { return rufus.Session{Alias: alias}, nil }}
-		s := newStand(source, []collector.Entry{entry}, func(s *settings) {
+		s := newStand(source, []entry.Entry{hostile}, func(s *settings) {
 			s.Version, s.TelemetryPath = attack, `/"onmouseover="alert(1)`
 			s.ReloadError = func() error { return &url.Error{Op: attack, URL: attack, Err: io.EOF} }
 		})
@@ -284,7 +284,7 @@ func TestNotices(t *testing.T) {
 			func(s *settings) { s.ReloadError = func() error { return errBroken } },
 			[]string{"The last reload failed; the configuration before it is in use. " + errBroken.Error()}},
 	} {
-		s := newStand(test.source, []collector.Entry{follow(rufus.Device, "turn")}, test.change)
+		s := newStand(test.source, []entry.Entry{follow(rufus.Device, "turn")}, test.change)
 		equal(t, test.what, notices(s.record("/").Body.String()), test.notices)
 	}
 }
@@ -320,7 +320,7 @@ func TestThePageAsksForWhatIsOld(t *testing.T) {
 		source := &api{answers: func(string) (rufus.Session, error) {
 			return rufus.Session{Active: true, Passings: rufus.Some[int64](31), Last: before(12 * time.Second)}, nil
 		}}
-		s := newStand(source, []collector.Entry{follow(rufus.Token, "finish")},
+		s := newStand(source, []entry.Entry{follow(rufus.Token, "finish")},
 			func(s *settings) { s.collector.MinInterval = test.interval })
 		s.record("/metrics")
 		s.clock.turn(test.age)
@@ -342,7 +342,7 @@ func TestThePageAsksForWhatIsOld(t *testing.T) {
 // Failures are asked for again with every page: they may be over.
 func TestThePageReusesNoFailure(t *testing.T) {
 	source := &api{answers: func(string) (rufus.Session, error) { return rufus.Session{}, &rufus.Error{Reason: rufus.Network} }}
-	s := newStand(source, []collector.Entry{follow(rufus.Token, "finish")})
+	s := newStand(source, []entry.Entry{follow(rufus.Token, "finish")})
 	s.record("/")
 	s.record("/")
 	equal(t, "requests", source.requests(), 2)
@@ -362,7 +362,7 @@ func TestThePageShowsTheNewestAnswer(t *testing.T) {
 			}
 			return rufus.Session{Active: true, Passings: rufus.Some[int64](31)}, nil
 		}}
-		entries := []collector.Entry{follow(rufus.Token, "good"), follow(rufus.Token, "bad"), follow(rufus.Token, "third")}
+		entries := []entry.Entry{follow(rufus.Token, "good"), follow(rufus.Token, "bad"), follow(rufus.Token, "third")}
 		s := newStand(source, entries, realClocks, func(s *settings) { s.collector.MaxConcurrentRequests = 1 })
 		s.record("/metrics")
 		busy = true
@@ -394,7 +394,7 @@ func TestThePageDoesNotWaitForLong(t *testing.T) {
 			}
 			return rufus.Session{Active: true, Passings: rufus.Some[int64](31)}, nil
 		}}
-		s := newStand(source, []collector.Entry{follow(rufus.Token, "slow"), follow(rufus.Token, "quick")}, realClocks)
+		s := newStand(source, []entry.Entry{follow(rufus.Token, "slow"), follow(rufus.Token, "quick")}, realClocks)
 		begin := time.Now()
 		page := s.record("/").Body.String()
 		equal(t, "the page took", time.Since(begin), 5*time.Second)

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rufus_exporter/collector"
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -177,7 +178,7 @@ func (i *impatient) SetWriteDeadline(until time.Time) error {
 
 // Whoever does not take an answer loses the connection soon, and does not hold one of the few places.
 func TestAnswersHaveToBeTaken(t *testing.T) {
-	s := newStand(&api{}, []collector.Entry{follow(rufus.Token, "start")})
+	s := newStand(&api{}, []entry.Entry{follow(rufus.Token, "start")})
 	for _, path := range []string{"/", "/metrics", "/probe?target=start", "/sd"} {
 		w := &impatient{ResponseRecorder: httptest.NewRecorder()}
 		s.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
@@ -193,7 +194,7 @@ func TestAReloadIsServedAtOnce(t *testing.T) {
 	source := &api{answers: func(string) (rufus.Session, error) { return rufus.Session{}, nil }}
 	s := newStand(source, nil)
 	fetcher := collector.NewFetcher(s.collector)
-	current := fetcher.Sessions([]collector.Entry{follow(rufus.Token, "old-mat")})
+	current := fetcher.Sessions([]entry.Entry{follow(rufus.Token, "old-mat")})
 	s.Sessions = func(context.Context) *collector.Sessions { return current }
 	s.Exporter = prometheus.NewRegistry()
 	s.handler = NewHandler(s.Options)
@@ -202,7 +203,7 @@ func TestAReloadIsServedAtOnce(t *testing.T) {
 		_, body := get(t, base, path)
 		contains(t, path, body, "old-mat")
 	}
-	current = fetcher.Sessions([]collector.Entry{follow(rufus.Token, "new-mat")})
+	current = fetcher.Sessions([]entry.Entry{follow(rufus.Token, "new-mat")})
 	for _, path := range []string{"/", "/metrics", "/sd"} {
 		_, body := get(t, base, path)
 		contains(t, path, body, "new-mat")
