@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"os"
-	"reflect"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -123,7 +120,7 @@ func (r *reloader) use(cfg *config.Config) error {
 	}
 	roster := fetcher.Roster(cfg.Sessions, cfg.Discovery, before)
 	if before != nil {
-		added, removed, changed := compare(before.Current().Entries(), roster.Current().Entries())
+		added, removed, changed := entry.Compare(before.Current().Entries(), roster.Current().Entries())
 		r.logger.Info("configuration reloaded",
 			append(sizes(cfg), "added", added, "removed", removed, "changed", changed)...)
 	}
@@ -145,25 +142,6 @@ func sizes(cfg *config.Config) []any {
 func loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-// compare returns the names of the sessions that a reload adds, removes and changes, discovered devices included.
-func compare(before, after []entry.Entry) (added, removed, changed []string) {
-	gone := make(map[string]entry.Entry, len(before))
-	for _, s := range before {
-		gone[s.Name] = s
-	}
-	for _, s := range after {
-		was, known := gone[s.Name]
-		switch {
-		case !known:
-			added = append(added, s.Name)
-		case !reflect.DeepEqual(was, s):
-			changed = append(changed, s.Name)
-		}
-		delete(gone, s.Name)
-	}
-	return added, slices.Sorted(maps.Keys(gone)), changed
 }
 
 // watch reloads on every hangUp, and when the files have changed at two intervals in a row, until ctx ends.

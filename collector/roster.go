@@ -234,7 +234,7 @@ func (r *Roster) logLocked(before, after *Sessions) {
 	if before == nil {
 		return
 	}
-	added, removed := difference(before.discovered.Followed, after.discovered.Followed)
+	added, removed, _ := entry.Compare(before.entries, after.entries)
 	if len(added)+len(removed) > 0 {
 		logger.Info("followed devices changed", "devices", len(after.discovered.Followed),
 			"added", first(added), "removed", first(removed))
@@ -242,26 +242,6 @@ func (r *Roster) logLocked(before, after *Sessions) {
 }
 
 func first(names []string) slog.Value { return slog.AnyValue(names[:min(len(names), maxNames)]) }
-
-// difference returns the names that are only in one of the two.
-func difference(before, after []discovery.Followed) (added, removed []string) {
-	names := func(list []discovery.Followed) map[string]bool {
-		set := make(map[string]bool, len(list))
-		for _, f := range list {
-			set[f.Entry.Name] = true
-		}
-		return set
-	}
-	only := func(list []discovery.Followed, other map[string]bool) (only []string) {
-		for _, f := range list {
-			if !other[f.Entry.Name] {
-				only = append(only, f.Entry.Name)
-			}
-		}
-		return only
-	}
-	return only(after, names(before)), only(before, names(after))
-}
 
 // upper returns the id by which a device is known.
 func upper(id rufus.Secret) rufus.Secret { return rufus.NewSecret(strings.ToUpper(id.Reveal())) }

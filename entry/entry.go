@@ -4,6 +4,7 @@
 package entry
 
 import (
+	"reflect"
 	"time"
 
 	"rufus_exporter/rufus"
@@ -22,4 +23,29 @@ type Entry struct {
 	Expected []window.Window
 	// SilentAfter is how long an active session may go without a new passing; 0 is for ever.
 	SilentAfter time.Duration
+}
+
+// Compare returns the names of the entries that are only in after, only in before, and in both but different. Each list
+// is in the order of the entries.
+func Compare(before, after []Entry) (added, removed, changed []string) {
+	old := make(map[string]Entry, len(before))
+	for _, e := range before {
+		old[e.Name] = e
+	}
+	for _, e := range after {
+		was, known := old[e.Name]
+		switch {
+		case !known:
+			added = append(added, e.Name)
+		case !reflect.DeepEqual(was, e):
+			changed = append(changed, e.Name)
+		}
+		delete(old, e.Name)
+	}
+	for _, e := range before {
+		if _, left := old[e.Name]; left {
+			removed = append(removed, e.Name)
+		}
+	}
+	return added, removed, changed
 }
