@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -161,7 +160,7 @@ func (r *Roster) followLocked(now time.Time) discovery.Result {
 	}
 	result := r.plan.Follow(r.listed, devices, kept)
 	for _, f := range result.Followed {
-		r.devices[upper(f.Entry.Target.ID)].followed = f
+		r.devices[f.Entry.Target.ID.Upper()].followed = f
 	}
 	return result
 }
@@ -242,9 +241,6 @@ func (r *Roster) logLocked(before, after *Sessions) {
 }
 
 func first(names []string) slog.Value { return slog.AnyValue(names[:min(len(names), maxNames)]) }
-
-// upper returns the id by which a device is known.
-func upper(id rufus.Secret) rufus.Secret { return rufus.NewSecret(strings.ToUpper(id.Reveal())) }
 
 // ErrNoList says that there may be more devices to follow than are known.
 var ErrNoList = errors.New("the list of devices could not be read yet")

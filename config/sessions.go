@@ -41,19 +41,18 @@ var (
 // sessions decodes the list of sessions.
 func (d *decoder) sessions(list *node) []entry.Entry {
 	var sessions []entry.Entry
-	ids, names := map[string]int{}, map[string]int{} // where each was first seen
+	ids, names := map[rufus.Secret]int{}, map[string]int{} // where each was first seen
 	for item := range d.items(list, "sessions", wantedList) {
 		session, line := d.session(item)
-		if id := session.Target.ID.Reveal(); id != "" {
-			// Letter case tells neither tokens nor ids apart: in the documentation's examples all are upper-case.
-			if first := ids[strings.ToLower(id)]; first != 0 {
-				d.refuse(line, fmt.Sprintf("%s... is in the list already, in line %d", id[:defaultNameLength], first),
+		if id := session.Target.ID; id != (rufus.Secret{}) {
+			if first := ids[id.Upper()]; first != 0 {
+				d.refuse(line, fmt.Sprintf("%s... is in the list already, in line %d", id.Reveal()[:defaultNameLength], first),
 					"remove one of the two entries")
 				continue // a second error about the names would only confuse
 			}
-			ids[strings.ToLower(id)] = line
+			ids[id.Upper()] = line
 			d.suspectID(session.Target, line)
-			d.secrets = append(d.secrets, session.Target.ID)
+			d.secrets = append(d.secrets, id)
 		}
 		if first := names[session.Name]; first != 0 && session.Name != "" {
 			d.refuse(line, fmt.Sprintf("the entry in line %d has the same name", first),

@@ -82,11 +82,11 @@ func (e *TooManyError) Error() string {
 func (p *Plan) Follow(sessions []entry.Entry, devices []Device, kept []Followed) Result {
 	var result Result
 	f := p.follower(sessions, devices, kept)
-	seen := make(map[string]bool, len(devices))
+	seen := make(map[rufus.Secret]bool, len(devices))
 	var old, fresh []Followed
 	for _, d := range devices {
-		id := key(d.ID)
-		if id == "" || seen[id] || f.sessions[id] {
+		id := d.ID.Upper()
+		if id == (rufus.Secret{}) || seen[id] || f.sessions[id] {
 			continue
 		}
 		seen[id] = true
@@ -148,41 +148,38 @@ func compareDevices(a, b Device) int {
 		cmp.Compare(a.Alias, b.Alias),
 		cmp.Compare(a.SerialNumber, b.SerialNumber))
 	if order == 0 {
-		return cmp.Compare(key(a.ID), key(b.ID))
+		return cmp.Compare(a.ID.Upper().Reveal(), b.ID.Upper().Reveal())
 	}
 	return order
 }
-
-// key tells devices apart. Letter case does not.
-func key(id rufus.Secret) string { return strings.ToLower(id.Reveal()) }
 
 // follower is what Follow needs to know of all devices.
 type follower struct {
 	plan     *Plan
 	safe     safe
-	sessions map[string]bool     // by key
-	kept     map[string]Followed // by key
-	taken    map[string]bool     // names
+	sessions map[rufus.Secret]bool     // by id in upper case
+	kept     map[rufus.Secret]Followed // likewise
+	taken    map[string]bool           // names
 }
 
 func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followed) *follower {
-	f := &follower{plan: p, sessions: map[string]bool{}, kept: map[string]Followed{}, taken: map[string]bool{}}
+	f := &follower{plan: p, sessions: map[rufus.Secret]bool{}, kept: map[rufus.Secret]Followed{}, taken: map[string]bool{}}
 	secrets := slices.Clone(p.Secrets)
 	for _, d := range devices {
 		secrets = append(secrets, d.ID)
 	}
 	for _, s := range sessions {
 		secrets = append(secrets, s.Target.ID)
-		f.sessions[key(s.Target.ID)] = true
+		f.sessions[s.Target.ID.Upper()] = true
 		f.taken[s.Name] = true
 	}
 	f.safe = newSafe(secrets)
-	present := make(map[string]bool, len(devices))
+	present := make(map[rufus.Secret]bool, len(devices))
 	for _, d := range devices {
-		present[key(d.ID)] = true
+		present[d.ID.Upper()] = true
 	}
 	for _, k := range kept {
-		id := key(k.Entry.Target.ID)
+		id := k.Entry.Target.ID.Upper()
 		// After a reload the name may be another's, or no longer safe.
 		if present[id] && !f.sessions[id] && !f.taken[k.Entry.Name] && !f.safe.mask.Contains(k.Entry.Name) {
 			f.kept[id] = k

@@ -1,15 +1,12 @@
 package rufus
 
 import (
-	"bytes"
 	"context"
 	"iter"
 	"maps"
 	"math"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 )
 
 // DeviceHealth is what the list of devices says about one of them. All of it is documented and none was tried live;
@@ -38,7 +35,7 @@ type DeviceList struct {
 
 // Health returns what the list says about the device with that id and whether it is listed. Case does not matter.
 func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
-	health, listed = l.devices[upper(id.Reveal())]
+	health, listed = l.devices[id.Upper()]
 	return health, listed
 }
 
@@ -89,8 +86,6 @@ func (l DeviceList) hideIDs() DeviceList {
 	}
 	return l
 }
-
-func upper(id string) Secret { return NewSecret(strings.ToUpper(id)) }
 
 // A page of 1000 devices of 1 KiB each stays below maxList. maxDevices is the limit for a server that never ends.
 const (
@@ -175,11 +170,8 @@ func (c *Client) device(object raw) (id Secret, health DeviceHealth) {
 		member{"last_telemetry_at", &r.telemetry}, member{"last_login", &r.login})
 	if text := r.id.unquote(); len(text) <= maxID {
 		health.ID = NewSecret(string(text))
-		id = health.ID
-		if bytes.ContainsFunc(text, unicode.IsLower) {
-			id = upper(string(text))
-		}
 	}
+	id = health.ID.Upper()
 	health = DeviceHealth{
 		ID:            health.ID,
 		Alias:         c.text(r.alias, id, nil),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"unique"
 )
 
@@ -33,6 +34,10 @@ func (s Secret) Reveal() string {
 	}
 	return s.handle.Value()
 }
+
+// Upper returns the secret in upper case, which tells tokens and ids apart: letter case alone does not. In the API's
+// documentation all are upper-case.
+func (s Secret) Upper() Secret { return NewSecret(strings.ToUpper(s.Reveal())) }
 
 // masked is what every formatter shows instead of a value.
 const masked = "<secret>"
