@@ -76,6 +76,7 @@ func TestNames(t *testing.T) {
 		{"no alias", every, []Device{dev("a", " ", "O4A-1"), dev("b", "X", "")}, []string{"X", "O4A-1"}},
 		{"neither alias nor serial number", every, []Device{{ID: rufus.NewSecret("1C3A38059155C47209E3F09210B22D02")}}, []string{"1C3A3805"}},
 		{"no more than half of a short id", every, []Device{{ID: rufus.NewSecret("1C3A38")}, {ID: rufus.NewSecret("1")}}, []string{"device", "1C3"}},
+		{"an id that cannot be shown", every, []Device{{ID: rufus.NewSecret("1C3A\x1b055155C47209E")}}, []string{"device"}},
 		{"equal aliases", every, []Device{dev("a", "FINISH", "O4A-2"), dev("b", "FINISH", "O4A-1")},
 			[]string{"FINISH-O4A-1", "FINISH-O4A-2"}},
 		{"equal aliases, one without a serial number", every, []Device{dev("a", "FINISH", ""), dev("b", "FINISH", "O4A-1")},
@@ -272,17 +273,13 @@ func TestSafeText(t *testing.T) {
 	const key = "ror-ae4fc6c19681a20fad30"
 	s := newSafe([]rufus.Secret{rufus.NewSecret(key), rufus.NewSecret("short"), idOf("a")})
 	for text, want := range map[string]string{
-		"FINISH-5K":                      "FINISH-5K",
-		"  a\t b\n\u00a0c\u3000":         "a  b  c",
-		"Größe 5 km – Ziel":              "Größe 5 km – Ziel",
-		"a\xffb\x00c":                    "a\ufffdb\ufffdc",
-		"\u202ea\u200bb\ufeff\U000e0041": "ab",
-		"\u200b":                         "",
-		"a short one":                    "a short one",
-		strings.Repeat("ß", 101):         strings.Repeat("ß", 100),
-		strings.Repeat("x", 99) + " y":   strings.Repeat("x", 99),
-		strings.Repeat("\u200bx", 1<<15): strings.Repeat("x", 100),
-		"\ue000\U0010ffff":               "\ufffd\ufffd",
+		"FINISH-5K":                    "FINISH-5K",
+		"Größe 5 km – Ziel":            "Größe 5 km – Ziel",
+		"  a  b ":                      "a  b",
+		" ":                            "",
+		"a short one":                  "a short one",
+		strings.Repeat("ß", 101):       strings.Repeat("ß", 100),
+		strings.Repeat("x", 99) + " y": strings.Repeat("x", 99),
 	} {
 		if got := s.text(text); got != want {
 			t.Errorf("%.40q: got %q, want %q", text, got, want)
@@ -290,12 +287,10 @@ func TestSafeText(t *testing.T) {
 	}
 	s = newSafe([]rufus.Secret{rufus.NewSecret(key), idOf("a")})
 	for text, want := range map[string]string{
-		"key " + strings.ToUpper(key) + "!":    "key <secret>!",
-		"r\u200bor-ae4fc6c19681a20fad30":       "<secret>",
-		idOf("a").Reveal():                     "<secret>",
-		"x" + strings.Repeat("0aF9", 16) + "z": "x<secret>z",
-		strings.Repeat("x", 90) + key:          strings.Repeat("x", 90) + "<secret>",
-		strings.Repeat("x", 95) + key:          strings.Repeat("x", 95) + "<secr",
+		"key " + strings.ToUpper(key) + "!": "key <secret>!",
+		idOf("a").Reveal():                  "<secret>",
+		strings.Repeat("x", 90) + key:       strings.Repeat("x", 90) + "<secret>",
+		strings.Repeat("x", 95) + key:       strings.Repeat("x", 95) + "<secr",
 	} {
 		if got := s.text(text); got != want {
 			t.Errorf("%.40q: got %q, want %q", text, got, want)
@@ -353,12 +348,12 @@ func checkResult(t *testing.T, plan *Plan, sessions []entry.Entry, devices []Dev
 	}
 }
 
-// FuzzNames: whatever the API sends and the rule makes of it, names are unique and safe.
+// FuzzNames: whatever texts there are and the rule makes of them, names are unique and safe.
 func FuzzNames(f *testing.F) {
 	f.Add("FINISH-5K", "FINISH-5K", "O4A-1", "O4A-1", "1C3A38059155C472", "1C3A38059155C473", "ror-ae4fc6c19681a20fad30")
 	f.Add("", "", "", "", "a", "b", "")
 	f.Add("abcdefgh", "device", "device-2", "", "bcdefgh-", "device-2", "BCDEFGH-")
-	f.Add("\xff\u202e", "1C3A3805", "", "9155C472", "1C3A38059155C472", "9155C472", "x")
+	f.Add("\ufffd", "1C3A3805", "", "9155C472", "1C3A38059155C472", "9155C472", "x")
 	f.Add("a-", "b", "bcdefgh", "a-b", "a-bcdefgh", "a-b-a-b-", "a-bcdefg")
 	f.Fuzz(func(t *testing.T, alias1, alias2, serial1, serial2, id1, id2, key string) {
 		devices := []Device{
@@ -370,6 +365,10 @@ func FuzzNames(f *testing.F) {
 		// Only ASCII can be a key: config refuses others. None looks like what hides it.
 		if strings.ContainsFunc(id1+id2+key, func(r rune) bool { return r > unicode.MaxASCII || r == '<' || r == '>' }) {
 			t.Skip("only ASCII can be a key or an id")
+		}
+		if text := alias1 + " " + alias2 + " " + serial1 + " " + serial2; !utf8.ValidString(text) ||
+			strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Skip("rufus makes texts printable")
 		}
 		for _, rules := range [][]Rule{
 			{{}}, {rule(t, "(.*)(.)(.*)", "", "$1$3", "$3$2")}, {rule(t, "(?s)(.*)", "(?s)(?P<n>.*)", "$n$1", "$n")},

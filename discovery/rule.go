@@ -13,8 +13,7 @@ import (
 	"rufus_exporter/window"
 )
 
-// Device is one entry of the account's list of devices. Its texts are as the API sent them, except in a Result, where
-// they are safe to show.
+// Device is one entry of the account's list of devices. Its texts are safe to show, as those of rufus.DeviceHealth are.
 type Device struct {
 	ID           rufus.Secret
 	Alias        string

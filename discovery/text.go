@@ -3,7 +3,6 @@ package discovery
 import (
 	"regexp"
 	"strings"
-	"unicode"
 
 	"rufus_exporter/rufus"
 )
@@ -11,22 +10,14 @@ import (
 const (
 	// maxText bounds names and label values, in characters.
 	maxText = 100
-	// maxCleaned bounds the text that is searched for secrets, in bytes: a hundred characters are left even when it
-	// holds nothing but the longest secrets.
-	maxCleaned = 16 << 10
 	// Shorter secrets are not searched for: an id such as "run" would hide half of every name.
 	minSecret = 8
-	hidden    = "<secret>"
 	shownOfID = 8 // characters
 	// nameless is for devices that nothing else can be shown of. It is shorter than a secret, with a dash as well.
 	nameless = "device"
 )
 
-// documented has the form of all tokens and ids in the API's documentation. Whoever writes an alias may know those of
-// another account.
-var documented = regexp.MustCompile(`(?i)[0-9a-f]{64,128}`)
-
-// safe makes text from the API fit for names, labels, pages and logs.
+// safe makes texts that are put together of others fit for names and labels: together they may be long, or a secret.
 type safe struct{ mask rufus.Mask }
 
 func newSafe(secrets []rufus.Secret) safe {
@@ -39,25 +30,9 @@ func newSafe(secrets []rufus.Secret) safe {
 	return safe{rufus.NewMask(long)}
 }
 
-// text returns at most maxText printable characters of text without any secret, "" when nothing is left. White space
-// becomes blanks, of which none is at an end. What cannot be seen is left out, and other characters that do not print
-// become U+FFFD.
+// text returns at most maxText characters of text, without secrets and without blanks at its ends, or "".
 func (s safe) text(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		switch {
-		case b.Len() >= maxCleaned:
-		case unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point):
-		case unicode.IsSpace(r):
-			b.WriteByte(' ')
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteRune(unicode.ReplacementChar)
-		}
-	}
-	clean := s.mask.Hide(documented.ReplaceAllString(strings.TrimSpace(b.String()), hidden))
-	clean = strings.TrimSpace(cut(clean, maxText))
+	clean := strings.TrimSpace(cut(s.mask.Hide(strings.TrimSpace(text)), maxText))
 	if s.mask.Contains(clean) { // a secret that is part of what hides it
 		return ""
 	}
@@ -76,13 +51,16 @@ func cut(text string, most int) string {
 	return text
 }
 
-// id returns the characters of an id that may be shown: the first 8, but no more than half of it.
+// id returns the characters of an id that may be shown: the first 8, but no more than half of it. If one of them is not
+// plain, it returns none.
 func (s safe) id(id rufus.Secret) string {
 	text := id.Reveal()
-	return s.text(text[:min(shownOfID, len(text)/2)])
+	return s.text(plain.FindString(text[:min(shownOfID, len(text)/2)]))
 }
 
-// device returns the device with texts that are safe to show.
+var plain = regexp.MustCompile(`^[\w-]*$`)
+
+// device returns the device with texts that can be names.
 func (s safe) device(d Device) Device {
 	d.Alias, d.SerialNumber, d.Model = s.text(d.Alias), s.text(d.SerialNumber), s.text(d.Model)
 	return d
