@@ -92,28 +92,21 @@ func NewClient(o Options) *Client {
 
 // query is one request to the API.
 type query struct {
-	path   string
-	values string             // after the question mark
-	asked  string             // the token or id that it is about
-	most   int                // bytes of a 200 that are read
-	none   error              // what a 404 in the API's own words means; nil: a state, not a failure
-	read   func(answer) error // called for a 200, must not keep the answer; get returns its error
-}
-
-// getter sends a query: get or further.
-type getter func(context.Context, query) error
-
-// further is get for the second and each further request of a call.
-func (c *Client) further(ctx context.Context, q query) error {
-	if c.o.Paused() {
-		return &Error{Reason: RateLimited, Detail: "no further request, as the API asked"}
-	}
-	return c.get(ctx, q)
+	path    string
+	values  string             // after the question mark
+	asked   string             // the token or id that it is about
+	further bool               // not the first of its call: it is not sent while Paused
+	most    int                // bytes of a 200 that are read
+	none    error              // what a 404 in the API's own words means; nil: a state, not a failure
+	read    func(answer) error // called for a 200, must not keep the answer; get returns its error
 }
 
 // get sends q. It uses the round tripper itself, because an http.Client would follow redirects, sending the key to
 // another host, and put the URL into its errors.
 func (c *Client) get(ctx context.Context, q query) (err error) {
+	if q.further && c.o.Paused() {
+		return &Error{Reason: RateLimited, Detail: "no further request, as the API asked"}
+	}
 	done := c.o.Observe()
 	defer func() { done(err) }()
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)

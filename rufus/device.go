@@ -105,15 +105,15 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 	list := DeviceList{devices: make(map[Secret]DeviceHealth)}
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
-	get := c.get
 	for page := 1; ; page++ {
 		known := len(list.devices)
 		var more Option[bool]
-		err := get(ctx, query{
-			path:   "/devices",
-			values: "page=" + strconv.Itoa(page) + "&limit=" + strconv.Itoa(devicesPerPage),
-			most:   maxList,
-			none:   errForeign,
+		err := c.get(ctx, query{
+			path:    "/devices",
+			values:  "page=" + strconv.Itoa(page) + "&limit=" + strconv.Itoa(devicesPerPage),
+			further: page > 1,
+			most:    maxList,
+			none:    errForeign,
 			read: func(a answer) (err error) {
 				more, err = c.addPage(&list, a)
 				return err
@@ -126,7 +126,6 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 			delete(list.devices, Secret{})
 			return list.hideIDs(), nil
 		}
-		get = c.further
 	}
 }
 

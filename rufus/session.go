@@ -83,16 +83,16 @@ func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
 // list it is an error. There is no result from /active alone: the list may say that a session was started in between.
 func (c *Client) DeviceSession(ctx context.Context, id Secret) (Session, error) {
 	path := "/sessions/device/" + id.Reveal()
-	found, err := c.newest(ctx, c.get, query{path: path + "/active", most: maxSession}, id)
+	found, err := c.newest(ctx, query{path: path + "/active", most: maxSession}, id)
 	if found.Active || err != nil && !errors.Is(err, errForeign) && !errors.Is(err, errNoWord) {
 		return found, err
 	}
-	return c.newest(ctx, c.further, query{path: path, most: maxList}, id)
+	return c.newest(ctx, query{path: path, most: maxList, further: true}, id)
 }
 
 // newest returns the active session of the answer to q, else the one created last; the zero Session if there is none.
 // Only that one must be valid: an older session that lacks something does no harm.
-func (c *Client) newest(ctx context.Context, get getter, q query, id Secret) (Session, error) {
+func (c *Client) newest(ctx context.Context, q query, id Secret) (Session, error) {
 	var found Session
 	q.asked = id.Reveal()
 	q.read = func(a answer) error {
@@ -119,7 +119,7 @@ func (c *Client) newest(ctx context.Context, get getter, q query, id Secret) (Se
 		found, err = c.session(&best, id)
 		return err
 	}
-	err := get(ctx, q)
+	err := c.get(ctx, q)
 	return found, err
 }
 
