@@ -98,7 +98,7 @@ func (f *Fetcher) adopt(entries []entry.Entry, labels []string, listWanted, relo
 		secrets = append(secrets, e.Target.ID)
 	}
 	if list := f.lastList(); list != nil {
-		secrets = append(secrets, list.IDs()...)
+		secrets = slices.AppendSeq(secrets, list.IDs())
 	}
 	mask := rufus.NewMask(secrets)
 	f.mask.Store(&mask)

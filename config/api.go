@@ -78,9 +78,7 @@ func (d *decoder) api(api *API, section *node) {
 	})
 	api.Key = d.key(key, lines)
 	d.apiKey = api.Key.Reveal()
-	if len(d.apiKey) >= minSearched {
-		d.secrets = append(d.secrets, api.Key)
-	}
+	d.secrets = append(d.secrets, api.Key)
 	if lines["url"] != 0 {
 		d.public = append(d.public, public{lines["url"], "url", api.URL.String()})
 	}

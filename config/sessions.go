@@ -21,8 +21,6 @@ const (
 	maxLabelValue     = 200
 	// Each series carries the labels of all entries: their number multiplies with that of the sessions.
 	maxLabelNames = 64
-	// Shorter API keys are not searched for in names: a key such as "run" would forbid half of them.
-	minSearched = 8
 )
 
 var (

@@ -173,7 +173,7 @@ func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followe
 		f.sessions[s.Target.ID.Upper()] = true
 		f.taken[s.Name] = true
 	}
-	f.safe = newSafe(secrets)
+	f.safe = safe{rufus.NewMask(secrets)}
 	present := make(map[rufus.Secret]bool, len(devices))
 	for _, d := range devices {
 		present[d.ID.Upper()] = true

@@ -9,26 +9,15 @@ import (
 
 const (
 	// maxText bounds names and label values, in characters.
-	maxText = 100
-	// Shorter secrets are not searched for: an id such as "run" would hide half of every name.
-	minSecret = 8
+	maxText   = 100
 	shownOfID = 8 // characters
-	// nameless is for devices that nothing else can be shown of. It is shorter than a secret, with a dash as well.
+	// nameless is for devices that nothing else can be shown of. With a dash as well it is too short for a secret that a
+	// mask looks for.
 	nameless = "device"
 )
 
 // safe makes texts that are put together of others fit for names and labels: together they may be long, or a secret.
 type safe struct{ mask rufus.Mask }
-
-func newSafe(secrets []rufus.Secret) safe {
-	var long []rufus.Secret
-	for _, s := range secrets {
-		if len(s.Reveal()) >= minSecret {
-			long = append(long, s)
-		}
-	}
-	return safe{rufus.NewMask(long)}
-}
 
 // text returns at most maxText characters of text, without secrets and without blanks at its ends, or "".
 func (s safe) text(text string) string {

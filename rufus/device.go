@@ -4,7 +4,7 @@ import (
 	"context"
 	"iter"
 	"maps"
-	"math"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -42,16 +42,8 @@ func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 // All returns what the list says about each device, by its id in upper case and in no order.
 func (l DeviceList) All() iter.Seq2[Secret, DeviceHealth] { return maps.All(l.devices) }
 
-// IDs returns the ids to look for in texts. An id such as "run" is not among them: it would hide half of the texts.
-func (l DeviceList) IDs() []Secret {
-	var ids []Secret
-	for id := range l.devices {
-		if len(id.Reveal()) >= minSearched {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
+// IDs returns the ids in upper case, in no order.
+func (l DeviceList) IDs() iter.Seq[Secret] { return maps.Keys(l.devices) }
 
 // Hide returns the list with "<secret>" in place of what mask finds in its texts.
 func (l DeviceList) Hide(mask Mask) DeviceList {
@@ -70,17 +62,13 @@ func (h *DeviceHealth) texts() [5]*string {
 	return [...]*string{&h.Alias, &h.SerialNumber, &h.Model, &h.Firmware, &h.Status}
 }
 
-// hideIDs returns the list with its own ids hidden. Most lists have no text that is long enough for one.
+// hideIDs returns the list with its own ids hidden. In most lists no text has one.
 func (l DeviceList) hideIDs() DeviceList {
-	ids := l.IDs()
-	shortest := math.MaxInt
-	for _, id := range ids {
-		shortest = min(shortest, len(id.Reveal()))
-	}
+	mask := NewMask(slices.Collect(l.IDs()))
 	for _, health := range l.devices {
 		for _, text := range health.texts() {
-			if len(*text) >= shortest {
-				return l.Hide(NewMask(ids))
+			if mask.Contains(*text) {
+				return l.Hide(mask)
 			}
 		}
 	}
@@ -92,8 +80,6 @@ const (
 	devicesPerPage = 1000
 	maxDevices     = 20_000
 )
-
-const minSearched = 8 // characters of an id
 
 // Devices asks for all devices of the account, page after page: GET /devices (documented, the first page is 1). All
 // pages together must come within the Timeout of one request, because sessions may be waiting for its place. Errors are

@@ -16,12 +16,16 @@ type Mask struct {
 	shortest, longest int                  // length of the secrets in bytes
 }
 
-// NewMask returns a mask that finds these secrets, which must be ASCII. Empty ones are ignored.
+// minSecret is the length of the shortest secret that is looked for, in bytes. An id such as "run" would hide half of
+// every text.
+const minSecret = 8
+
+// NewMask returns a mask that finds these secrets, which must be ASCII. Those of less than 8 characters are ignored.
 func NewMask(secrets []Secret) Mask {
 	var all []string
 	for _, secret := range secrets {
-		if secret != (Secret{}) {
-			all = append(all, string(lower([]byte(secret.Reveal()))))
+		if value := secret.Reveal(); len(value) >= minSecret {
+			all = append(all, string(lower([]byte(value))))
 		}
 	}
 	if len(all) == 0 {
@@ -29,16 +33,15 @@ func NewMask(secrets []Secret) Mask {
 	}
 	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) }) // the longest first
 	m := Mask{shortest: len(all[len(all)-1]), longest: len(all[0])}
-	prefix := min(8, m.shortest)
 	byPrefix := make(map[string][]string, len(all))
 	for _, secret := range all {
-		byPrefix[secret[:prefix]] = append(byPrefix[secret[:prefix]], secret)
+		byPrefix[secret[:minSecret]] = append(byPrefix[secret[:minSecret]], secret)
 	}
 	m.find = func(low []byte) int {
 		if len(low) < m.shortest {
 			return 0
 		}
-		for _, secret := range byPrefix[string(low[:prefix])] {
+		for _, secret := range byPrefix[string(low[:minSecret])] {
 			if len(secret) <= len(low) && string(low[:len(secret)]) == secret {
 				return len(secret)
 			}

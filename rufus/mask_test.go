@@ -35,9 +35,10 @@ func TestMask(t *testing.T) {
 	}
 }
 
-// An empty secret, as an API key that is not set, is in no text.
-func TestMaskOfEmptySecrets(t *testing.T) {
-	for _, secrets := range [][]rufus.Secret{{{}}, {{}, rufus.NewSecret("AAAABBBBCCCCDDDD")}} {
+// A short id, or an API key that is not set, is looked for in no text.
+func TestMaskOfShortSecrets(t *testing.T) {
+	short := rufus.NewSecret("START-5")
+	for _, secrets := range [][]rufus.Secret{{{}}, {short}, {{}, short, rufus.NewSecret("AAAABBBBCCCCDDDD")}} {
 		mask := rufus.NewMask(secrets)
 		if got := mask.Hide("START-5K"); got != "START-5K" || mask.Contains("START-5K") {
 			t.Errorf("got %q", got)
