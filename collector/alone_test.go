@@ -61,7 +61,7 @@ func TestWhoAloneIsToldToWaitWaitsAlone(t *testing.T) {
 				sent := s.sent()
 				equal(t, "requests that are told to wait", of(bad, sent), want)
 				equal(t, "requests of another", len(of("a", sent)), 20)
-				equal(t, "lines in the log", len(s.log.lines()), 1)
+				equal(t, "lines in the log", len(s.log.Lines()), 1)
 			})
 		})
 	}

@@ -80,7 +80,7 @@ func TestBackingOff(t *testing.T) {
 		equal(t, "right", third.count("1"), 6)
 		equal(t, "requests", times(s.sent()), "31s 33s 33s 35s 35s 37s")
 
-		log := strings.Join(s.log.lines(), "\n")
+		log := strings.Join(s.log.Lines(), "\n")
 		equal(t, "waits in the log", strings.Count(log, `level=WARN msg="API asked to wait, requests paused" `+
 			`until=2000-01-01T00:00:31.000Z`), 1)
 		equal(t, "ends of a wait", strings.Count(log, `level=INFO msg="requests resumed"`), 1)
@@ -122,7 +122,7 @@ func TestASecondWaitExtendsTheFirst(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		equal(t, "right", s.fetch(sessions, 10*time.Second).count("1"), 6)
 		equal(t, "requests", times(s.sent()), "1m33s 1m33s 1m33s 1m33s 1m33s 1m33s")
-		equal(t, "waits in the log", strings.Count(strings.Join(s.log.lines(), "\n"), "API asked to wait"), 1)
+		equal(t, "waits in the log", strings.Count(strings.Join(s.log.Lines(), "\n"), "API asked to wait"), 1)
 	})
 }
 
@@ -135,7 +135,7 @@ func TestAShorterWaitDoesNotEndALongerOne(t *testing.T) {
 		begin := time.Now()
 		s.fetch(s.Sessions(tokens("a", "b", "c")), 10*time.Second)
 		equal(t, "until", s.BackoffUntil(), rufus.Some(begin.Add(61*time.Second)))
-		equal(t, "waits in the log", strings.Count(strings.Join(s.log.lines(), "\n"), "API asked to wait"), 1)
+		equal(t, "waits in the log", strings.Count(strings.Join(s.log.Lines(), "\n"), "API asked to wait"), 1)
 	})
 }
 
@@ -220,7 +220,7 @@ func TestNoAdviceWhileOneTries(t *testing.T) {
 		s.fetch(sessions, time.Second)
 		time.Sleep(10 * time.Second)
 		equal(t, "not in time", s.fetch(sessions, 2*time.Second).count("timeout"), 6)
-		for _, line := range s.log.lines() {
+		for _, line := range s.log.Lines() {
 			if strings.Contains(line, "not all sessions can be asked") {
 				t.Error(line)
 			}
@@ -327,7 +327,7 @@ func TestWhateverComes(t *testing.T) {
 			if s.peak > limit {
 				t.Errorf("seed %d: %d requests at a time, the limit is %d", seed, s.peak, limit)
 			}
-			if log := strings.Join(s.log.lines(), "\n"); strings.Contains(log, secretPrefix) {
+			if log := strings.Join(s.log.Lines(), "\n"); strings.Contains(log, secretPrefix) {
 				t.Errorf("seed %d: the log holds a secret:\n%s", seed, log)
 			}
 		})

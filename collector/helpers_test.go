@@ -16,6 +16,7 @@ import (
 	"rufus_exporter/collector"
 	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
+	"rufus_exporter/test/lab"
 )
 
 func TestMain(m *testing.M) {
@@ -154,14 +155,14 @@ func wait(d time.Duration) error {
 type stand struct {
 	*api
 	*collector.Fetcher
-	log   *journal
+	log   *lab.Log
 	level *slog.LevelVar // of the log
 }
 
 // newStand returns one in the synctest bubble of its caller. At most eight requests are in flight unless options say
 // otherwise.
 func newStand(say func(request) reply, options ...func(*collector.Options)) stand {
-	s := stand{api: newAPI(say), log: &journal{}, level: new(slog.LevelVar)}
+	s := stand{api: newAPI(say), log: &lab.Log{}, level: new(slog.LevelVar)}
 	o := collector.Options{
 		Source:                s.api,
 		MaxConcurrentRequests: 8,
@@ -222,27 +223,6 @@ func (f fetched) outcomes() string {
 		}
 	}
 	return strings.Join(words, ", ")
-}
-
-// journal is a log.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (j *journal) Write(line []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(line)
-}
-
-// lines returns what was logged since it was last asked.
-func (j *journal) lines() []string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	defer j.text.Reset()
-	return strings.FieldsFunc(j.text.String(), func(r rune) bool { return r == '\n' })
 }
 
 func withoutTime(_ []string, a slog.Attr) slog.Attr {

@@ -30,7 +30,7 @@ func TestOneLineForAllThatChangeAlike(t *testing.T) {
 		}
 		sessions := s.Sessions(tokens(names...))
 		s.fetch(sessions, 10*time.Second)
-		equal(t, "one that alone fails", s.log.lines(),
+		equal(t, "one that alone fails", s.log.Lines(),
 			[]string{`level=WARN msg="cannot read session" session=499 err="not_found: as the test said"`})
 
 		const who = `sessions=499 first="[000 001 002 003 004 005 006 007 008 009]"`
@@ -50,7 +50,7 @@ func TestOneLineForAllThatChangeAlike(t *testing.T) {
 				for range 3 {
 					s.fetch(sessions, 10*time.Second)
 				}
-				equal(t, "log", s.log.lines(), []string{step.line})
+				equal(t, "log", s.log.Lines(), []string{step.line})
 			}
 		}
 	})
@@ -66,7 +66,7 @@ func TestOneLineForProbesTogether(t *testing.T) {
 			go s.fetch(probe, 10*time.Second)
 		}
 		time.Sleep(5 * time.Second)
-		equal(t, "log", s.log.lines(), []string{
+		equal(t, "log", s.log.Lines(), []string{
 			`level=WARN msg="cannot read session" sessions=6 first="[a b c d e f]" err="network: as the test said"`,
 		})
 	})
@@ -85,7 +85,7 @@ func TestTheLogDoesNotWaitForever(t *testing.T) {
 		s.start(sessions, time.Minute)
 		bad, _ := sessions.Only("bad")
 		s.every15s(bad, 2, func(time.Duration, fetched) {})
-		equal(t, "lines", len(s.log.lines()), 1)
+		equal(t, "lines", len(s.log.Lines()), 1)
 	})
 }
 
@@ -100,9 +100,9 @@ func TestWhatComesAfterTheScrapeIsLogged(t *testing.T) {
 		synctest.Wait()
 		hangUp()
 		time.Sleep(1500 * time.Millisecond)
-		equal(t, "log while one is on its way", s.log.lines(), []string{})
+		equal(t, "log while one is on its way", s.log.Lines(), []string{})
 		time.Sleep(time.Second)
-		equal(t, "log", s.log.lines(), []string{
+		equal(t, "log", s.log.Lines(), []string{
 			`level=WARN msg="cannot read session" sessions=2 first="[finish start]" err="network: as the test said"`,
 		})
 	})
@@ -118,7 +118,7 @@ func TestTheLogHasTheAccountsWait(t *testing.T) {
 			return reply{session: counting(1)}
 		})
 		s.every15s(s.Sessions(tokens("a", "b", "c")), 4, func(time.Duration, fetched) {})
-		equal(t, "log", s.log.lines(), []string{
+		equal(t, "log", s.log.Lines(), []string{
 			`level=WARN msg="cannot read session" sessions=3 first="[a b c]" err="rate_limited: status 429"`,
 			`level=WARN msg="API asked to wait, requests paused" until=2000-01-01T00:00:20.000Z`,
 			`level=INFO msg="requests resumed"`,
@@ -152,7 +152,7 @@ func TestTheLogHasWhatIsUnreadable(t *testing.T) {
 		} {
 			fields = step.fields
 			s.fetch(sessions, time.Second)
-			equal(t, "log", s.log.lines(), step.log)
+			equal(t, "log", s.log.Lines(), step.log)
 		}
 	})
 }

@@ -179,15 +179,15 @@ func TestTheLogHasWhatChanges(t *testing.T) {
 		} {
 			answer = step.answer
 			s.fetch(sessions, time.Second)
-			equal(t, step.what, s.log.lines(), step.log)
+			equal(t, step.what, s.log.Lines(), step.log)
 		}
 
 		// A reload forgets what was logged of removed entries alone.
 		s.fetch(s.Sessions(tokens("finish")), time.Second)
-		equal(t, "an entry that stayed", s.log.lines(), []string{})
+		equal(t, "an entry that stayed", s.log.Lines(), []string{})
 		s.Sessions(tokens("good"))
 		s.fetch(s.Sessions(tokens("finish")), time.Second)
-		equal(t, "an entry that went and came", s.log.lines(), failing("network"))
+		equal(t, "an entry that went and came", s.log.Lines(), failing("network"))
 	})
 }
 
@@ -204,7 +204,7 @@ func TestEveryAnswerIsLoggedAtDebug(t *testing.T) {
 		s.fetch(sessions, time.Second)
 		time.Sleep(time.Minute)
 		s.fetch(sessions, 10*time.Second)
-		log := strings.Join(s.log.lines(), "\n")
+		log := strings.Join(s.log.Lines(), "\n")
 		for _, line := range []string{
 			`level=DEBUG msg=fetched session=finish reason="" duration=50ms`,
 			`level=DEBUG msg=fetched session=finish reason=timeout duration=1s`,
@@ -237,6 +237,6 @@ func TestNothingStaysOfAnAbandonedQueue(t *testing.T) {
 		<-busy
 		time.Sleep(time.Minute)
 		equal(t, "requests", s.sent(), []string{"0s busy"})
-		equal(t, "log", s.log.lines(), []string{})
+		equal(t, "log", s.log.Lines(), []string{})
 	})
 }

@@ -361,7 +361,7 @@ func TestMoreDevicesThanMayBeFollowed(t *testing.T) {
 		equal(t, "outcomes", a.after(time.Hour).outcomes(), "a 31, b 31")
 		const problem = "rules match 3 devices, but only the first 2 are followed; raise api.max_devices, or match fewer devices"
 		equal(t, "error", fmt.Sprint(a.roster.Current().Err()), problem)
-		equal(t, "log", a.log.lines(), []string{
+		equal(t, "log", a.log.Lines(), []string{
 			`level=ERROR msg="cannot follow all devices" err="` + problem + `"`,
 			`level=INFO msg="followed devices changed" devices=2 added="[a b]" removed=[]`,
 		})

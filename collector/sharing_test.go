@@ -137,7 +137,7 @@ func TestAClientThatHangsUp(t *testing.T) {
 
 		time.Sleep(3 * time.Second)
 		equal(t, "requests", s.sent(), []string{"0s finish"})
-		equal(t, "log", s.log.lines(), []string{})
+		equal(t, "log", s.log.Lines(), []string{})
 
 		next := s.fetch(finish, 10*time.Second)
 		equal(t, "outcome", next.outcomes(), "finish 31")
@@ -351,13 +351,13 @@ func TestEverySessionHasItsTurnWhenTimeIsShort(t *testing.T) {
 			equal(t, fmt.Sprint("asked in two scrapes, round ", round), slices.Sorted(maps.Keys(asked)), names)
 		}
 		equal(t, "answered in time", slices.Sorted(maps.Keys(answered)), names)
-		equal(t, "log", s.log.lines(), []string{"level=WARN msg=\"not all sessions can be asked before the scrape's " +
+		equal(t, "log", s.log.Lines(), []string{"level=WARN msg=\"not all sessions can be asked before the scrape's " +
 			"deadline: raise the scrape timeout or api.max_concurrent_requests, or spread the sessions over more " +
 			"targets\" missed=6"})
 
 		s.Sessions(tokens(names...)) // a reload: its reader wants to know whether it helped
 		s.fetch(sessions, 2500*time.Millisecond)
-		equal(t, "lines after a reload", len(s.log.lines()), 1)
+		equal(t, "lines after a reload", len(s.log.Lines()), 1)
 	})
 }
 
@@ -452,7 +452,7 @@ func TestAPanicIsContained(t *testing.T) {
 			scrape := s.fetch(sessions, 10*time.Second)
 			equal(t, "outcomes", scrape.outcomes(), "start 1, lying invalid_response, finish 1")
 		}
-		log := strings.Join(s.log.lines(), "\n")
+		log := strings.Join(s.log.Lines(), "\n")
 		for _, part := range []string{`level=ERROR msg="panic while fetching" type=string stack="goroutine `, "/collector."} {
 			if !strings.Contains(log, part) {
 				t.Errorf("the log lacks %q:\n%s", part, log)

@@ -3,6 +3,7 @@ package lab
 
 import (
 	"regexp"
+	"strings"
 	"sync"
 )
 
@@ -10,7 +11,7 @@ import (
 type Log struct {
 	mu      sync.Mutex
 	text    []byte
-	found   int           // end of what Find found last
+	found   int           // end of what Find found last, or of what Lines returned
 	written chan struct{} // closed by the next Write; nil: nobody waits
 }
 
@@ -31,6 +32,15 @@ func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return string(l.text)
+}
+
+// Lines returns the lines that were written since it was last called.
+func (l *Log) Lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := string(l.text[l.found:])
+	l.found = len(l.text)
+	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
 }
 
 // Find looks for a match after the one that it found last and returns its first group. If there is none, written says
