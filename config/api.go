@@ -53,11 +53,10 @@ const (
 // api decodes the api section, nil when the file has none, over the defaults in api.
 func (d *decoder) api(api *API, section *node) {
 	var (
-		key        string
-		tlsSection *node
-		proxy      promconfig.ProxyConfig
+		key   string
+		proxy promconfig.ProxyConfig
 	)
-	lines := d.section(section, "api", []field{
+	lines, values := d.section(section, "api", []field{
 		{name: "url", wanted: "an address such as https://api.runonrufus.com/v0", text: baseURL(&api.URL)},
 		{name: "key", wanted: "the API key, or better a key_file", text: notEmpty(&key)},
 		{name: "key_file", wanted: wantedKeyFile, text: d.contentOf(&key)},
@@ -69,7 +68,7 @@ func (d *decoder) api(api *API, section *node) {
 		{name: "device_metrics", wanted: wantedBoolean, text: oneOf(&api.DeviceMetrics, booleans)},
 		{name: "max_devices", wanted: fmt.Sprintf("a number from 1 to %d", maxDevices),
 			text: number(&api.MaxDevices, 1, maxDevices)},
-		{name: "tls_config", any: func(n *node) { tlsSection = n }},
+		{name: "tls_config"},
 		{name: "proxy_url", wanted: "scheme://host:port with one of the schemes " + strings.Join(proxySchemes, ", "),
 			text: proxyURL(&proxy.ProxyURL)},
 		{name: "no_proxy", wanted: "host names and networks, with commas between them",
@@ -84,7 +83,7 @@ func (d *decoder) api(api *API, section *node) {
 	}
 	d.checkProxy(proxy, lines)
 	api.Proxy = proxy.Proxy()
-	transport := append(d.tls(api, tlsSection),
+	transport := append(d.tls(api, values["tls_config"]),
 		fmt.Sprint(proxy.ProxyURL.URL), proxy.NoProxy, fmt.Sprint(proxy.ProxyFromEnvironment))
 	api.transport = rufus.NewSecret(fmt.Sprintf("%q", transport))
 }
@@ -170,12 +169,12 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 	var (
 		cfg           promconfig.TLSConfig
 		key           string
-		before        = len(d.refusals)
+		before        = len(d.refusals.remarks)
 		wantedVersion = "one of " + strings.Join(slices.Sorted(maps.Keys(promconfig.TLSVersions)), ", ")
 	)
 	// Files are handed on as text: what is compared on a reload is then exactly what is in use, and a certificate
 	// replaced before its key cannot break connections in between.
-	lines := d.section(section, "tls_config", []field{
+	lines, _ := d.section(section, "tls_config", []field{
 		{name: "ca", wanted: wantedPEM, text: notEmpty(&cfg.CA)},
 		{name: "ca_file", wanted: wantedPEMFile, text: d.contentOf(&cfg.CA)},
 		{name: "cert", wanted: wantedPEM, text: notEmpty(&cfg.Cert)},
@@ -193,7 +192,7 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 	cfg.Key = promconfig.Secret(key)
 
 	var err error
-	if api.TLS, err = promconfig.NewTLSConfig(&cfg); err != nil && len(d.refusals) == before {
+	if api.TLS, err = promconfig.NewTLSConfig(&cfg); err != nil && len(d.refusals.remarks) == before {
 		// Its parts say which of them is wrong, and so in words of our own: the error may quote what it read.
 		check := func(part promconfig.TLSConfig, what, remedy string, names ...string) {
 			if _, err := promconfig.NewTLSConfig(&part); err != nil {

@@ -123,8 +123,8 @@ func Parse(data []byte, path string) (*Config, error) {
 func decode(data []byte, path string, read snapshot) (*Config, error) {
 	d := &decoder{dir: filepath.Dir(path), read: read, labelNames: map[string]bool{}}
 	cfg := d.config(data)
-	cfg.Files, cfg.contents, cfg.Warnings = d.read.files, d.read.contents, d.warned(path)
-	if problems := d.report(path); problems != nil {
+	cfg.Files, cfg.contents, cfg.Warnings = d.read.files, d.read.contents, d.warnings.lines(path, "more warnings")
+	if problems := d.refusals.lines(path, "more errors; fix these first"); problems != nil {
 		return nil, &Error{Problems: problems, Files: cfg.Files, contents: cfg.contents}
 	}
 	return cfg, nil
@@ -149,11 +149,8 @@ func (d *decoder) config(data []byte) *Config {
 		d.api(&cfg.API, nil)
 		cfg.Sessions = d.sessions(root)
 	case isMapping(root):
-		sections := map[string]*node{}
-		section := func(name string) field { return field{name: name, any: func(n *node) { sections[name] = n }} }
-		lines := d.mapping(root, "the file", []field{
-			section("api"), section("sessions"), section("races"), section("devices"),
-		})
+		lines, sections := d.mapping(root, "the file",
+			[]field{{name: "api"}, {name: "sessions"}, {name: "races"}, {name: "devices"}})
 		d.api(&cfg.API, sections["api"])
 		d.readRaces(sections["races"])
 		d.entries(cfg, sections["sessions"], sections["devices"], root.Line, lines)
@@ -166,9 +163,8 @@ func (d *decoder) config(data []byte) *Config {
 
 // entries decodes the lists of sessions and of devices. Either may be missing, or have all its lines commented out.
 func (d *decoder) entries(cfg *Config, sessions, devices *node, line int, lines map[string]int) {
-	empty := func(n *node) bool { return n == nil || isNull(n) }
 	switch {
-	case !empty(sessions) || !empty(devices):
+	case !isUnset(sessions) || !isUnset(devices):
 	case sessions != nil:
 		d.refuse(lines["sessions"], "the list of sessions is empty", wantedList)
 	case devices != nil:
@@ -176,10 +172,10 @@ func (d *decoder) entries(cfg *Config, sessions, devices *node, line int, lines 
 	default:
 		d.refuse(line, "the file has neither sessions nor devices", wantedAny)
 	}
-	if !empty(sessions) {
+	if !isUnset(sessions) {
 		cfg.Sessions = d.sessions(sessions)
 	}
-	if !empty(devices) {
+	if !isUnset(devices) {
 		cfg.Discovery = d.plan(devices, cfg)
 	}
 }

@@ -97,10 +97,9 @@ func (d *decoder) rule(item *node) (rule discovery.Rule, ok bool) {
 		}
 		return rule, false
 	}
-	values := map[string]*node{}
-	later := func(name string) field { return field{name: name, any: func(n *node) { values[name] = n }} }
-	lines := d.mapping(item, "a rule of devices", []field{
-		later("alias"), later("serial_number"), later("name"), later("race"), later("expected"),
+	// The templates have groups of the expressions, wherever in the rule those are.
+	lines, values := d.mapping(item, "a rule of devices", []field{
+		{name: "alias"}, {name: "serial_number"}, {name: "name"}, {name: "race"}, {name: "expected"},
 		{name: "silent_after", wanted: "a duration such as 10m, or 0s for never", text: duration(&rule.SilentAfter, 0)},
 		{name: "ignore", wanted: wantedBoolean, text: oneOf(&rule.Ignore, booleans)},
 	})

@@ -58,11 +58,14 @@ func (d *decoder) readRace(item *node) {
 	}
 	var r race
 	var name string
-	lines := d.mapping(item, "a race", []field{
+	lines, values := d.mapping(item, "a race", []field{
 		{name: "name", wanted: wantedValue, text: text(&name, maxLabelValue)},
-		{name: "start", any: func(n *node) { r.starts = d.starts(n) }},
+		{name: "start"},
 	})
-	r.line, r.hasStart = lines["name"], lines["start"] != 0
+	if start := values["start"]; start != nil {
+		r.hasStart, r.starts = true, d.starts(start)
+	}
+	r.line = lines["name"]
 	if r.line == 0 {
 		d.refuse(item.Line, "the race has no name", "add one: the value of the label race of its sessions")
 	}
@@ -132,8 +135,11 @@ func (d *decoder) raceOf(session *entry.Entry, key raceLabel, labelLines map[str
 	return key
 }
 
-// expected decodes when passings are due at an entry of that race.
+// expected decodes when passings are due at an entry of that race. n may be nil.
 func (d *decoder) expected(n *node, line int, race raceLabel) []window.Window {
+	if n == nil {
+		return nil
+	}
 	from, until, ok := d.bounds(n, line)
 	if !ok {
 		return nil
@@ -154,7 +160,7 @@ func (d *decoder) bounds(n *node, line int) (from, until bound, ok bool) {
 		d.refuse(line, "expected is not a mapping", "write it as {from: 14m, until: 1h40m}, durations after the gun")
 		return from, until, false
 	}
-	lines := d.mapping(n, "expected", []field{
+	lines, _ := d.mapping(n, "expected", []field{
 		{name: "from", wanted: wantedBound, text: from.set},
 		{name: "until", wanted: wantedBound, text: until.set},
 	})

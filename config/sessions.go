@@ -67,17 +67,15 @@ func (d *decoder) sessions(list *node) []entry.Entry {
 func (d *decoder) session(item *node) (entry.Entry, int) {
 	var session entry.Entry
 	var name, race string
-	var expected *node
-	var labelLines map[string]int
 	nameLine := item.Line
 	token := d.id(&session.Target, rufus.Token)
-	entry := []field{
+	fields := []field{
 		{name: "token", wanted: "a session token", text: token},
 		{name: "device", wanted: "a device id", text: d.id(&session.Target, rufus.Device)},
 		{name: "name", wanted: wantedName, text: text(&name, maxName)},
 		{name: "race", wanted: wantedValue, text: text(&race, maxLabelValue)},
-		{name: "labels", any: func(n *node) { session.Labels, labelLines = d.labels(n) }},
-		{name: "expected", any: func(n *node) { expected = n }},
+		{name: "labels"},
+		{name: "expected"},
 		{name: "silent_after", wanted: "a duration such as 10m, or 0s for never",
 			text: duration(&session.SilentAfter, 0)},
 	}
@@ -87,7 +85,7 @@ func (d *decoder) session(item *node) (entry.Entry, int) {
 	case isList(item):
 		d.refuse(item.Line, "the entry is a list", "write a token, or a mapping with token or device")
 	case isMapping(item):
-		lines := d.mapping(item, "a session", entry)
+		lines, values := d.mapping(item, "a session", fields)
 		switch hasToken, hasDevice := lines["token"] != 0, lines["device"] != 0; {
 		case hasToken && hasDevice:
 			d.refuse(item.Line, "the entry has both token and device",
@@ -98,13 +96,13 @@ func (d *decoder) session(item *node) (entry.Entry, int) {
 		if lines["name"] != 0 {
 			nameLine = lines["name"]
 		}
+		var labelLines map[string]int
+		session.Labels, labelLines = d.labels(values["labels"])
 		label := d.raceOf(&session, raceLabel{race, lines["race"]}, labelLines)
-		if expected != nil {
-			session.Expected = d.expected(expected, lines["expected"], label)
-		}
+		session.Expected = d.expected(values["expected"], lines["expected"], label)
 	default:
 		if !d.slipInText(item) {
-			d.scalar(item.Line, item, "token", entry[0])
+			d.scalar(item.Line, item, "token", fields[0])
 		}
 	}
 	if id := session.Target.ID.Reveal(); name == "" && id != "" {
@@ -144,9 +142,9 @@ func (d *decoder) suspectID(target rufus.Target, line int) {
 	}
 }
 
-// labels decodes the labels of an entry, which may be null, and returns the lines of their names with them.
+// labels decodes the labels of an entry, which may be nil or null, and returns the lines of their names with them.
 func (d *decoder) labels(n *node) (labels map[string]string, lines map[string]int) {
-	if isNull(n) {
+	if isUnset(n) {
 		return nil, nil
 	}
 	if !isMapping(n) {

@@ -39,9 +39,8 @@ type decoder struct {
 	dir      string // relative paths start here
 	read     snapshot
 	raw      [][]byte // the lines of the file
-	refusals []refusal
-	more     int // refusals beyond maxRefusals
-	warnings []refusal
+	refusals report
+	warnings report
 	apiKey   string
 	values   int            // visited so far
 	secrets  []rufus.Secret // all in the file, and the API key
@@ -52,55 +51,49 @@ type decoder struct {
 	windows    int             // of all entries
 }
 
-type refusal struct {
+// report is what is wrong with a file, or is probably not meant. Of a large number, only the first are kept.
+type report struct {
+	remarks []remark
+	more    int // that are not kept
+}
+
+type remark struct {
 	line int // 0: not in the file, and text names the place
 	text string
 }
 
-// refuse notes what is wrong in a line.
-func (d *decoder) refuse(line int, what, remedy string) {
-	if len(d.refusals) == maxRefusals {
-		d.more++
+func (r *report) add(line int, what, remedy string, most int) {
+	if len(r.remarks) == most {
+		r.more++
 		return
 	}
-	d.refusals = append(d.refusals, refusal{line, what + "; " + remedy})
+	r.remarks = append(r.remarks, remark{line, what + "; " + remedy})
+}
+
+// lines returns the remarks about the file at path by line, nil when there are none. more is about those not kept.
+func (r *report) lines(path, more string) (lines []string) {
+	slices.SortStableFunc(r.remarks, func(a, b remark) int { return a.line - b.line })
+	for _, m := range r.remarks {
+		if m.line == 0 {
+			lines = append(lines, m.text)
+		} else {
+			lines = append(lines, fmt.Sprintf("%s:%d: %s", path, m.line, m.text))
+		}
+	}
+	if r.more > 0 {
+		lines = append(lines, fmt.Sprintf("%s: %d %s", path, r.more, more))
+	}
+	return lines
+}
+
+// refuse notes what is wrong in a line.
+func (d *decoder) refuse(line int, what, remedy string) {
+	d.refusals.add(line, what, remedy, maxRefusals)
 }
 
 // warn notes what is valid but probably not meant.
 func (d *decoder) warn(line int, what, remedy string) {
-	d.warnings = append(d.warnings, refusal{line, what + "; " + remedy})
-}
-
-// warned returns the warnings by line, nil when there are none.
-func (d *decoder) warned(path string) []string {
-	shown := d.warnings[:min(len(d.warnings), maxWarnings)]
-	report := inOrder(shown, path)
-	if more := len(d.warnings) - len(shown); more > 0 {
-		report = append(report, fmt.Sprintf("%s: %d more warnings", path, more))
-	}
-	return report
-}
-
-// inOrder sorts by line and adds where each is.
-func inOrder(list []refusal, path string) (report []string) {
-	slices.SortStableFunc(list, func(a, b refusal) int { return a.line - b.line })
-	for _, m := range list {
-		if m.line == 0 {
-			report = append(report, m.text)
-		} else {
-			report = append(report, fmt.Sprintf("%s:%d: %s", path, m.line, m.text))
-		}
-	}
-	return report
-}
-
-// report returns the refusals by line, nil when there are none.
-func (d *decoder) report(path string) []string {
-	report := inOrder(d.refusals, path)
-	if d.more > 0 {
-		report = append(report, fmt.Sprintf("%s: %d more errors; fix these first", path, d.more))
-	}
-	return report
+	d.warnings.add(line, what, remedy, maxWarnings)
 }
 
 // visit counts a value and reports whether to go on.
@@ -263,17 +256,17 @@ func follow(n *node) *node {
 func isMapping(n *node) bool { return n.Kind == yaml.MappingNode }
 func isList(n *node) bool    { return n.Kind == yaml.SequenceNode }
 func isNull(n *node) bool    { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+func isUnset(n *node) bool   { return n == nil || isNull(n) }
 
 // field is a key that a mapping may have.
 type field struct {
 	name string
-	// Scalars go to text, which returns what is wrong with them, "" when nothing is; wanted completes "give ...".
+	// text takes a scalar and returns what is wrong with it, "" when nothing is; wanted completes "give ...". Without
+	// text, the caller of mapping reads the value.
 	text   func(value string) (problem string)
 	wanted string
 	// ${...} in the text stands for a group.
 	template bool
-	// Without text, every value goes to any.
-	any func(n *node)
 }
 
 // scalar gives a value to its field, and reports whether nothing is wrong with it.
@@ -301,21 +294,21 @@ func (d *decoder) scalar(line int, value *node, name string, f field) bool {
 }
 
 // section is mapping for settings that may all be missing: n may be nil or null.
-func (d *decoder) section(n *node, name string, fields []field) (lines map[string]int) {
+func (d *decoder) section(n *node, name string, fields []field) (lines map[string]int, values map[string]*node) {
 	switch {
-	case n == nil || isNull(n):
-		return nil
+	case isUnset(n):
+		return nil, nil
 	case !isMapping(n):
 		d.refuse(n.Line, name+" is not a mapping", "write its settings below it, each as \"name: value\"")
-		return nil
+		return nil, nil
 	}
 	return d.mapping(n, name, fields)
 }
 
-// mapping gives each value of n to its field and returns the lines of the keys that were there. Keys of which there
-// is no field are refused.
-func (d *decoder) mapping(n *node, where string, fields []field) (lines map[string]int) {
-	lines = map[string]int{}
+// mapping gives each scalar of n to its field. It returns the lines of the keys that were there, and the values of the
+// fields without text. Keys of which there is no field are refused.
+func (d *decoder) mapping(n *node, where string, fields []field) (lines map[string]int, values map[string]*node) {
+	lines, values = map[string]int{}, map[string]*node{}
 	d.pairs(n, func(key, value *node) {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key.Value })
 		if i < 0 {
@@ -329,12 +322,12 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 		f := fields[i]
 		lines[f.name] = key.Line
 		if f.text == nil {
-			f.any(value)
+			values[f.name] = value
 		} else {
 			d.scalar(lineOf(key, value), value, f.name, f)
 		}
 	})
-	return lines
+	return lines, values
 }
 
 // items returns the values of a list, which must have some.
