@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"rufus_exporter/config"
@@ -35,18 +34,5 @@ func announceDemo(f flags, logger *slog.Logger) {
 		url := "http://" + reachable(address)
 		logger.Info("demo: serving a simulated race, open this page", "url", url+"/")
 		logger.Info("demo: or run this command", "command", "curl -s "+url+f.telemetryPath+" | grep rufus_session_passings")
-	}
-}
-
-// reachable returns the address under which this machine reaches what listens on address.
-func reachable(address string) string {
-	host, port, err := net.SplitHostPort(address)
-	switch {
-	case err != nil:
-		return address
-	case host == "", strings.Trim(host, "0:.") == "":
-		return net.JoinHostPort("localhost", port)
-	default:
-		return address
 	}
 }

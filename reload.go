@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -128,6 +129,16 @@ func (r *reloader) use(cfg *config.Config) error {
 	r.digest = cfg.API.Digest()
 	tuneGC(len(roster.Current().Entries()))
 	return nil
+}
+
+// tuneGC sets how much garbage may be made before it is collected, in percent of the live heap, unless $GOGC does. A
+// small heap is collected several times in a scrape. With 200 instead of Go's 100 that is rarer, which saves a tenth to
+// a fifth of a scrape's CPU for 5 MiB (see docs/performance.md). From 4,000 sessions, 75 keeps 10,000 of them below
+// 100 MiB.
+func tuneGC(sessions int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(min(max(300_000/max(sessions, 1), 75), 200))
+	}
 }
 
 // sizes returns how much cfg lists, for the log.

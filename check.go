@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,6 +13,37 @@ import (
 	"rufus_exporter/preflight"
 	"rufus_exporter/rufus"
 )
+
+// check reports whether the configuration is valid.
+func check(name string, load func() (*config.Config, error)) (code int) {
+	cfg, err := load()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitUsage
+	}
+	if cfg.API.Key.Reveal() == "" {
+		fmt.Fprintln(os.Stderr, "warning:", errNoKey)
+	}
+	for _, warning := range cfg.Warnings {
+		fmt.Fprintln(os.Stderr, "warning:", warning)
+	}
+	rules := ""
+	if cfg.Discovery != nil {
+		rules = fmt.Sprintf(", rules for devices: %d", len(cfg.Discovery.Rules))
+	}
+	_, _ = fmt.Fprintf(os.Stdout, "%s is valid, sessions: %d%s\n", name, len(cfg.Sessions), rules)
+	return exitStopped
+}
+
+// exitCode returns the one for a configuration that cannot be loaded. A supervisor may try again unless its content is
+// wrong.
+func exitCode(err error) int {
+	var wrong *config.Error
+	if errors.As(err, &wrong) || errors.Is(err, errNoKey) {
+		return exitUsage
+	}
+	return exitFailed
+}
 
 // scrapeTimeout is Prometheus' default.
 const scrapeTimeout = 10 * time.Second

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
+	promslogflag "github.com/prometheus/common/promslog/flag"
+	"github.com/prometheus/common/version"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+	toolkitflag "github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"rufus_exporter/web"
+)
+
+// flags are the command line's.
+type flags struct {
+	configFile      string
+	check           bool
+	preflight       bool
+	preflightFormat string
+	reloadInterval  time.Duration
+	demo            bool
+	healthCheck     bool
+	timeoutOffset   time.Duration
+	telemetryPath   string
+	maxRequests     int
+	enableLifecycle bool
+	enablePprof     bool
+	web             *toolkit.FlagConfig
+	log             *promslog.Config
+}
+
+func parse(args []string) (flags, error) {
+	if version.Version == "" {
+		version.Version = "devel" // a build that stamps none
+	}
+	f := flags{log: &promslog.Config{}}
+	app := kingpin.New("rufus_exporter", "Prometheus exporter for race timing sessions of the RUFUS Cloud API.")
+	var fileGiven, formatGiven bool
+	app.Flag("config.file", "Path to the session list.").Default("sessions.yml").IsSetByUser(&fileGiven).
+		StringVar(&f.configFile)
+	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
+	app.Flag("config.auto-reload-interval",
+		"Interval at which to check whether the configuration has changed; 0 disables it.").
+		Default("30s").DurationVar(&f.reloadInterval)
+	app.Flag("preflight", "Ask the API once, print what can be read and what to do before the start, and exit: 0 if all "+
+		"sessions can be read, else 1.").BoolVar(&f.preflight)
+	app.Flag("preflight.format", "Output format of --preflight. One of: [text, json]").Default("text").
+		IsSetByUser(&formatGiven).EnumVar(&f.preflightFormat, "text", "json")
+	app.Flag("demo", "Serve a simulated race; needs neither configuration nor API key.").BoolVar(&f.demo)
+	app.Flag("health-check", "Check whether the exporter on this machine is alive and exit: 0 if it is, else 1.").
+		BoolVar(&f.healthCheck)
+	app.Flag("scrape.timeout-offset", "Time to subtract from Prometheus' scrape timeout.").
+		Default("0.5s").DurationVar(&f.timeoutOffset)
+	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&f.telemetryPath)
+	app.Flag("web.max-requests", "Maximum number of concurrent scrapes, and of pages; others wait, scrapes until their "+
+		"deadline, then get 503.").Default("40").IntVar(&f.maxRequests)
+	app.Flag("web.enable-lifecycle", "Enable reload by POST or PUT to /-/reload.").BoolVar(&f.enableLifecycle)
+	app.Flag("web.enable-pprof", "Enable profiling under /debug/pprof/.").BoolVar(&f.enablePprof)
+	f.web = toolkitflag.AddFlags(app, ":10210")
+	promslogflag.AddFlags(app, f.log)
+	app.Version(version.Print("rufus_exporter"))
+	app.HelpFlag.Short('h')
+	app.UsageWriter(os.Stdout)
+
+	_, err := app.Parse(args)
+	switch {
+	case err != nil:
+	case f.demo && f.check:
+		err = errors.New("--demo has a configuration of its own: there is nothing for --config.check to check")
+	case f.demo && fileGiven:
+		err = errors.New("--demo has a configuration of its own: leave out --config.file")
+	case f.check && f.preflight:
+		err = errors.New("--preflight checks the configuration as well: leave out --config.check")
+	case formatGiven && !f.preflight:
+		err = errors.New("--preflight.format needs --preflight")
+	case f.maxRequests < 1:
+		err = errors.New("--web.max-requests must be at least 1")
+	case f.timeoutOffset < 0:
+		err = errors.New("--scrape.timeout-offset must not be negative")
+	case f.reloadInterval < 0:
+		err = errors.New("--config.auto-reload-interval must not be negative")
+	case slices.ContainsFunc(*f.web.WebListenAddresses, unusable):
+		err = errors.New("--web.listen-address must be host:port or :port, with a port up to 65535")
+	case web.Reserved(f.telemetryPath):
+		err = errors.New("--web.telemetry-path must be a path that nothing else is served on, such as /metrics")
+	default:
+		err = toolkit.Validate(*f.web.WebConfigFile)
+	}
+	return f, err
+}
+
+// unusable reports whether nobody can listen on address. What the toolkit knows beyond TCP is left to it.
+func unusable(address string) bool {
+	if strings.Contains(address, "://") {
+		return false
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return true
+	}
+	_, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
+	return err != nil
+}
+
+// hosts returns the names of this machine, by which requests may reload: those that it listens on, and its own.
+func hosts(addresses []string) (names []string) {
+	for _, address := range addresses {
+		host, _, _ := net.SplitHostPort(address)
+		if _, err := netip.ParseAddr(host); err != nil && host != "" { // addresses may reload anyway
+			names = append(names, host)
+		}
+	}
+	if name, err := os.Hostname(); err == nil {
+		short, _, _ := strings.Cut(name, ".")
+		names = append(names, name, short, short+".local") // the last by multicast DNS
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// reachable returns the address under which this machine reaches what listens on address.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	switch {
+	case err != nil:
+		return address
+	case host == "", strings.Trim(host, "0:.") == "":
+		return net.JoinHostPort("localhost", port)
+	default:
+		return address
+	}
+}
