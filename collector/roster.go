@@ -35,20 +35,20 @@ type Roster struct {
 	mu       sync.Mutex // is never taken while the scheduler's lock is held
 	replaced bool       // by another Roster; from then on nothing changes
 	list     *rufus.DeviceList
-	devices  map[rufus.Secret]*known // of the account, by id in upper case
-	problem  string                  // of the plan, according to the log
+	devices  map[rufus.Secret]*knownDevice // of the account, by id in upper case
+	problem  string                        // of the plan, according to the log
 }
 
-// known is what a Roster knows of a device.
-type known struct {
+// knownDevice is what a Roster knows of a device.
+type knownDevice struct {
 	discovery.Device                    // as last listed
-	missing          time.Time          // since when complete lists do not have it; zero: it is listed
+	missingSince     time.Time          // since which complete lists lack it; zero: it is listed
 	followed         discovery.Followed // by a rule; without a name if by none
 	named            discovery.Device   // what it was when followed was decided
 
-	counted  bool // whether passings is known
-	passings int64
-	passed   time.Time // when the last passing was seen, or nothing was known; zero: there was none since it is known
+	passings rufus.Option[int64] // of its session, as last seen
+	// lastPassing is when the last passing was seen, or the device was first; zero: there was none since then.
+	lastPassing time.Time
 }
 
 // Roster returns the sessions of these entries and of what plan follows, which may be nil. They are fetched through f
@@ -58,7 +58,7 @@ type known struct {
 // What before knows of devices is known to the new Roster, so that no device is lost when the list cannot be read at
 // the time of a reload. All names are decided anew. before may be nil, and must not be used for anything else.
 func (f *Fetcher) Roster(entries []entry.Entry, plan *discovery.Plan, before *Roster) *Roster {
-	r := &Roster{fetcher: f, listed: entries, plan: plan, devices: map[rufus.Secret]*known{}}
+	r := &Roster{fetcher: f, listed: entries, plan: plan, devices: map[rufus.Secret]*knownDevice{}}
 	if before != nil {
 		before.mu.Lock()
 		before.replaced = true
@@ -100,7 +100,7 @@ func (r *Roster) unchangedLocked() bool {
 	n := 0
 	for id, health := range r.list.All() {
 		d := r.devices[id]
-		if d == nil || d.Device != deviceOf(health) || d.Device != d.named || !d.missing.IsZero() {
+		if d == nil || d.Device != deviceOf(health) || d.Device != d.named || !d.missingSince.IsZero() {
 			return false
 		}
 		n++
@@ -152,7 +152,7 @@ func (r *Roster) followLocked(now time.Time) discovery.Result {
 		devices = append(devices, d.Device)
 		switch {
 		case d.followed.Entry.Name == "":
-		case d.Device == d.named, now.Sub(d.passed) < quietFor:
+		case d.Device == d.named, now.Sub(d.lastPassing) < quietFor:
 			kept = append(kept, d.followed)
 			continue
 		}
@@ -170,10 +170,10 @@ func (r *Roster) readLocked(now time.Time) {
 	for id, health := range r.list.All() {
 		d := r.devices[id]
 		if d == nil {
-			d = &known{passed: now}
+			d = &knownDevice{lastPassing: now}
 			r.devices[id] = d
 		}
-		d.missing = time.Time{}
+		d.missingSince = time.Time{}
 		d.Device = deviceOf(health)
 	}
 	if !r.list.Complete {
@@ -183,10 +183,10 @@ func (r *Roster) readLocked(now time.Time) {
 		if _, listed := r.list.Health(id); listed {
 			continue
 		}
-		if d.missing.IsZero() {
-			d.missing = now
+		if d.missingSince.IsZero() {
+			d.missingSince = now
 		}
-		if now.Sub(d.missing) >= missingFor {
+		if now.Sub(d.missingSince) >= missingFor {
 			delete(r.devices, id)
 		}
 	}
@@ -203,19 +203,19 @@ func (r *Roster) observeLocked(now time.Time) {
 			continue
 		}
 		session := resource.latest.answer.Session
-		if session.Active && !d.missing.IsZero() {
-			d.missing = now
+		if session.Active && !d.missingSince.IsZero() {
+			d.missingSince = now
 		}
 		passings, ok := session.Passings.Get()
 		switch {
-		case !ok || d.counted && passings == d.passings:
+		case !ok || session.Passings == d.passings:
 			continue
-		case !d.counted && passings == 0:
-			d.passed = time.Time{}
+		case d.passings == (rufus.Option[int64]{}) && passings == 0:
+			d.lastPassing = time.Time{}
 		default:
-			d.passed = now
+			d.lastPassing = now
 		}
-		d.counted, d.passings = true, passings
+		d.passings = session.Passings
 	}
 }
 

@@ -53,8 +53,8 @@ type request struct {
 	name string    // of the resource when it was sent
 
 	// Guarded by the scheduler's lock.
-	waiters   []waiter
-	unawaited bool // it is sent also if nobody waits for it
+	waiters  []waiter
+	detached bool // it is sent also if nobody waits for it
 
 	// Of execute; guarded by the scheduler's lock when it has ended.
 	answer Status // without what the entry adds
@@ -94,10 +94,10 @@ var (
 const accountWithin = time.Minute
 
 // do gives each of statuses an answer about its resource that is not older than maxAge. A failure of a request that was
-// sent before does not count: it may be older than the question. What is not answered when ctx ends is a Timeout; with
-// orOlder, that is so only if there is no older answer either.
+// sent before does not count: it may be older than the question. What is not answered when ctx ends is a Timeout. With
+// allowStale it is the older answer instead, if there is one.
 func (s *scheduler) do(ctx context.Context, f *Fetcher, resources []*resource, statuses []Status,
-	maxAge time.Duration, orOlder bool,
+	maxAge time.Duration, allowStale bool,
 ) {
 	w := &fetch{ctx: ctx, statuses: statuses, waiting: make([]*request, len(resources)), done: make(chan struct{})}
 	order := rand.Perm(len(resources)) //nolint:gosec // no secret
@@ -126,7 +126,7 @@ func (s *scheduler) do(ctx context.Context, f *Fetcher, resources []*resource, s
 	now := f.now()
 	s.mu.Lock()
 	s.fetches--
-	s.leaveLocked(w, f, now, orOlder)
+	s.leaveLocked(w, f, now, allowStale)
 	events := s.takeEventsLocked(now)
 	s.mu.Unlock()
 	log(events)
@@ -186,7 +186,7 @@ func (s *scheduler) refreshLocked(list *resource, now time.Time, maxAge time.Dur
 	}
 	request, paused := s.requestLocked(list, now)
 	if paused == nil {
-		request.unawaited = true
+		request.detached = true
 	}
 	return paused
 }
@@ -267,7 +267,7 @@ func (w *fetch) deliver(i int, answer Status) {
 }
 
 // leaveLocked answers what w still waits for.
-func (s *scheduler) leaveLocked(w *fetch, f *Fetcher, now time.Time, orOlder bool) {
+func (s *scheduler) leaveLocked(w *fetch, f *Fetcher, now time.Time, allowStale bool) {
 	missed := 0
 	for i, r := range w.waiting {
 		if r == nil {
@@ -275,11 +275,11 @@ func (s *scheduler) leaveLocked(w *fetch, f *Fetcher, now time.Time, orOlder boo
 		}
 		r.waiters = slices.DeleteFunc(r.waiters, func(other waiter) bool { return other == waiter{w, i} })
 		switch known := r.resource.latest; {
-		case orOlder && known != nil && !r.resource.isList(): // nobody sees how old a battery is
+		case allowStale && known != nil && !r.resource.isList(): // nobody sees how old a battery is
 			w.deliver(i, known.answer)
 		case r.sent.IsZero():
 			w.deliver(i, Status{Err: errNotSent})
-			if !orOlder && !errors.Is(w.ctx.Err(), context.Canceled) { // a page can do without; a client may have gone
+			if !allowStale && !errors.Is(w.ctx.Err(), context.Canceled) { // a page can do without; a client may have gone
 				r.resource.missed = true
 				missed++
 			}
@@ -313,10 +313,10 @@ func (s *scheduler) nextLocked() *request {
 			i++
 			continue
 		}
-		copy(s.queue[1:i+1], s.queue[:i])
+		copy(s.queue[1:i+1], s.queue[:i]) // i is 0, unless one of several APIs backs off
 		s.queue[0] = nil
 		s.queue = s.queue[1:]
-		if len(r.waiters) == 0 && !r.unawaited {
+		if len(r.waiters) == 0 && !r.detached {
 			r.resource.request = nil
 			continue
 		}
@@ -356,7 +356,7 @@ func (r *request) execute() {
 	r.answer.At = f.now()
 	r.answer.Duration = r.answer.At.Sub(r.sent)
 	r.reason = rufus.ReasonOf(r.answer.Err)
-	if failed := (*rufus.Error)(nil); errors.As(r.answer.Err, &failed) && failed.Wait > 0 {
+	if failed, ok := errors.AsType[*rufus.Error](r.answer.Err); ok && failed.Wait > 0 {
 		until := r.answer.At.Add(failed.Wait)
 		r.wait = wait{until, &rufus.Error{
 			Reason: rufus.RateLimited,
@@ -409,15 +409,15 @@ func (s *scheduler) backoffLocked(r *request) {
 	if r.wait.err == nil {
 		// A request sent before the wait was over says nothing about now.
 		if f.probing && !r.sent.Before(f.backoff.until) {
-			f.probing, f.told = false, nil
+			f.probing, f.limited = false, nil
 			s.events = append(s.events, event{at: r.answer.At, kind: "resumed", write: func(slog.Attr) {
 				f.logger.Info("requests resumed")
 			}})
 		}
 		return
 	}
-	before := f.told
-	f.told = r
+	before := f.limited
+	f.limited = r
 	started := !f.probing
 	if started {
 		if before == nil || before.resource == r.resource || r.answer.At.Sub(before.answer.At) > accountWithin {

@@ -53,7 +53,7 @@ type Fetcher struct {
 	// Guarded by the scheduler's lock.
 	resources map[rufus.Target]*resource // of the current entries
 	inFlight  int
-	told      *request // the last that was told to wait; nil: none since the last backoff or reload
+	limited   *request // the last that was told to wait; nil: none since the last backoff or reload
 	backoff   wait     // of the account
 	probing   bool     // from the begin of backoff until a request sent after it is answered otherwise; one at a time
 	saturated bool     // it was logged that not all requests fit
@@ -107,9 +107,9 @@ func (f *Fetcher) adopt(entries []entry.Entry, labels []string, listWanted, relo
 	defer f.scheduler.mu.Unlock()
 	now := f.now()
 	if reload {
-		f.backoff.cut(now)
-		f.devices.wait.cut(now)
-		f.told = nil
+		f.backoff.expire(now)
+		f.devices.wait.expire(now)
+		f.limited = nil
 		f.saturated = false
 	}
 	before, added := f.resources, false
@@ -122,7 +122,7 @@ func (f *Fetcher) adopt(entries []entry.Entry, labels []string, listWanted, relo
 		delete(before, e.Target)
 		r.name = e.Name
 		if reload {
-			r.wait.cut(now)
+			r.wait.expire(now)
 		}
 		if r.latest != nil && mask.Contains(r.latest.answer.Session.Alias) {
 			r.latest = nil // it shows the token or id of an entry that is new
@@ -155,8 +155,8 @@ func (r *resource) hideLocked(mask rufus.Mask) {
 	}
 }
 
-// cut ends w now.
-func (w *wait) cut(now time.Time) {
+// expire ends w now.
+func (w *wait) expire(now time.Time) {
 	if now.Before(w.until) {
 		w.until = now
 	}
@@ -255,10 +255,10 @@ func (s *Sessions) Newest(ctx context.Context, maxAge time.Duration) Report {
 	return s.fetch(ctx, maxAge, true)
 }
 
-func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool) Report {
+func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, allowStale bool) Report {
 	now := s.fetcher.now() // the time that Prometheus gives to the samples
 	statuses := make([]Status, len(s.resources))
-	s.fetcher.scheduler.do(ctx, s.fetcher, s.resources, statuses, maxAge, orOlder)
+	s.fetcher.scheduler.do(ctx, s.fetcher, s.resources, statuses, maxAge, allowStale)
 
 	report := Report{Statuses: statuses[:len(s.entries)], list: statuses[len(s.entries):]}
 	for i := range report.Statuses {

@@ -60,7 +60,7 @@ func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 	}
 	defer func() { <-s.turn }()
 	s.mu.Lock()
-	if failed := (*Error)(nil); errors.As(got.err, &failed) {
+	if failed, ok := errors.AsType[*Error](got.err); ok {
 		s.files, s.loaded = failed.Files, failed.contents
 	} else {
 		s.files, s.loaded = got.config.Files, got.config.contents

@@ -115,7 +115,7 @@ func (c *Client) get(ctx context.Context, q query) (err error) {
 	tries := tries{cancel: cancel}
 	resp, err := c.o.Transport.RoundTrip(c.request(tries.trace(ctx), q.path, q.values))
 	switch {
-	case err != nil && tries.over.Load():
+	case err != nil && tries.denied.Load():
 		return &Error{Reason: Network, Detail: "the connection was closed instead of an answer, twice"}
 	case err != nil:
 		return transportError(ctx, err)

@@ -51,15 +51,13 @@ func (e *Error) Error() string { return string(e.Reason) + ": " + e.Detail }
 
 // ReasonOf returns the reason of err, InvalidResponse for an error that is not of this package, "" for nil.
 func ReasonOf(err error) Reason {
-	var e *Error
-	switch {
-	case err == nil:
+	if err == nil {
 		return ""
-	case errors.As(err, &e):
-		return e.Reason
-	default:
-		return InvalidResponse
 	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Reason
+	}
+	return InvalidResponse
 }
 
 // How long to send no requests: as long as the API asks for, within these limits.

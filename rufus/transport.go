@@ -133,38 +133,38 @@ func (t *Transport) retireLocked() (old *generation) {
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.mu.Lock()
-	over := t.current
-	age := t.now().Sub(over.since)
-	if age >= maxAge || age >= minAge && over.failures >= maxFailures {
+	used := t.current
+	age := t.now().Sub(used.since)
+	if age >= maxAge || age >= minAge && used.failures >= maxFailures {
 		defer t.retireLocked().CloseIdleConnections()
-		over = t.current
+		used = t.current
 	}
 	t.mu.Unlock()
 
-	resp, err := over.RoundTrip(r)
+	resp, err := used.RoundTrip(r)
 
 	t.mu.Lock()
 	if err == nil && resp.StatusCode < http.StatusInternalServerError {
-		over.failures = 0
+		used.failures = 0
 	} else {
-		over.failures++
+		used.failures++
 	}
 	t.mu.Unlock()
 	if err != nil {
-		t.ended(over)
+		t.ended(used)
 		return nil, err
 	}
-	resp.Body = &trackedBody{ReadCloser: resp.Body, transport: t, over: over}
+	resp.Body = &trackedBody{ReadCloser: resp.Body, transport: t, used: used}
 	return resp, nil
 }
 
 // ended is called when a request has ended. It closes the idle connections of a generation that was retired.
-func (t *Transport) ended(over *generation) {
+func (t *Transport) ended(used *generation) {
 	t.mu.Lock()
-	wanted := over == t.current && !t.closed
+	kept := used == t.current && !t.closed
 	t.mu.Unlock()
-	if !wanted {
-		over.CloseIdleConnections()
+	if !kept {
+		used.CloseIdleConnections()
 	}
 }
 
@@ -172,12 +172,12 @@ func (t *Transport) ended(over *generation) {
 type trackedBody struct {
 	io.ReadCloser
 	transport *Transport
-	over      *generation
+	used      *generation
 }
 
 // Close implements io.Closer.
 func (b *trackedBody) Close() error {
-	defer b.transport.ended(b.over)
+	defer b.transport.ended(b.used)
 	return b.ReadCloser.Close()
 }
 
@@ -189,9 +189,9 @@ type dialer struct {
 	timeout time.Duration // of all of it
 }
 
-// patience is how long an address is waited for before the next is tried too. It is less if there are so many that the
-// last would have to wait for more than half the timeout.
-const patience = 300 * time.Millisecond
+// fallbackDelay is how long an address is waited for before the next is tried too. It is less if there are so many that
+// the last would have to wait for more than half the timeout.
+const fallbackDelay = 300 * time.Millisecond
 
 // attempt is what came of dialling one address.
 type attempt struct {
@@ -211,7 +211,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil || len(addresses) == 0 {
 		return nil, cmp.Or[error](err, &net.DNSError{Err: "no address", Name: host, IsNotFound: true})
 	}
-	delay := min(patience, d.timeout/2/time.Duration(len(addresses)))
+	delay := min(fallbackDelay, d.timeout/2/time.Duration(len(addresses)))
 	attempts, done := make(chan attempt), make(chan struct{})
 	defer close(done)
 	try := func(ip netip.Addr) {
@@ -252,7 +252,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 type tries struct {
 	sent   atomic.Int32
 	unsent atomic.Bool // the connection was closed before it could be used
-	over   atomic.Bool // one more was prevented
+	denied atomic.Bool // one more was prevented
 	cancel context.CancelFunc
 }
 
@@ -272,7 +272,7 @@ func (t *tries) trace(ctx context.Context) context.Context {
 			}
 			t.unsent.Store(true)
 			if sent == maxTries {
-				t.over.Store(true)
+				t.denied.Store(true)
 				t.cancel()
 			}
 			_ = got.Conn.Close() // net/http would still send it, although ctx is done; of a closed one it takes another
