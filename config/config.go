@@ -1,7 +1,14 @@
 // Package config reads sessions.yml: which sessions to scrape, and how to reach the RUFUS Cloud API.
 //
-// Whatever Load and Parse return is valid: no caller checks it again. Every error is reported at once, as
+// Whatever Load and Parse return is valid: no caller checks it again. All errors are reported together, each as
 // "file:line: what is wrong; what to do", and no report shows a key, a whole token or a whole device id.
+//
+// A decoder (yaml.go) walks the YAML nodes. Each kind of mapping has a table of its fields, with a function that reads
+// the value of a field and says what is wrong with it: api.go, sessions.go, races.go and devices.go, after the sections
+// of the file. slips.go finds what people type that YAML takes for something else, such as "name:value".
+//
+// A Source (source.go) loads the configuration again and again. It notices when one of the files has changed, and does
+// not wait for a file system that hangs.
 package config
 
 import (

@@ -1,5 +1,9 @@
 // Package discovery decides which devices of an account are followed, and as what. It is pure: the devices come from
 // the API's list, the rules from the configuration, and nothing here makes requests or reads the clock.
+//
+// A Plan has rules. Each Rule has expressions that the alias and the serial number of a device must match, and
+// templates for the name and the race of its entry, with groups of the expressions in them. Plan.Follow applies the
+// rules to all devices at once, because the names must differ.
 package discovery
 
 import (

@@ -1,5 +1,9 @@
-// Package preflight looks at everything once, before the start of a race, and says what is ready and what to do about
-// the rest. It claims no more than one look can show.
+// Package preflight looks at everything once, before the start of a race. It reports what is ready and what to do about
+// the rest, and claims no more than one look can show.
+//
+// Look asks for every session and for the list of devices, as a scrape does, and makes a Report of the answers: a line
+// for each session, and notes about several of them, such as two that look swapped (swapped.go). write.go writes it as
+// a table or as JSON.
 package preflight
 
 import (

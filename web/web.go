@@ -1,5 +1,9 @@
 // Package web is the HTTP surface: metrics, probe, discovery, status page, health, reload. It serves what the
 // collector fetched and knows nothing of the API or of YAML.
+//
+// NewHandler lists all paths. metrics.go serves what Prometheus reads, page.go what people read. Each kind of request
+// has a gate (limit.go), which admits a number of them at a time; the others wait for their turn, scrapes and probes
+// until their deadline. A request that gets no turn is answered with 503 and counted.
 package web
 
 import (
