@@ -3,9 +3,10 @@
 // Whatever Load and Parse return is valid: no caller checks it again. All errors are reported together, each as
 // "file:line: what is wrong; what to do", and no report shows a key, a whole token or a whole device id.
 //
-// A decoder (yaml.go) walks the YAML nodes. Each kind of mapping has a table of its fields, with a function that reads
-// the value of a field and says what is wrong with it: api.go, sessions.go, races.go and devices.go, after the sections
-// of the file. slips.go finds what people type that YAML takes for something else, such as "name:value".
+// A decoder (yaml.go) walks the YAML nodes and collects what is wrong with them (report.go). api.go, sessions.go,
+// races.go and devices.go decode the sections of the file: each kind of mapping has a table of its fields, with a
+// function that reads the value of a field and returns what is wrong with it (values.go). slips.go finds what people
+// type that YAML takes for something else, such as "name:value".
 //
 // A Source (source.go) loads the configuration again and again. It notices when one of the files has changed, and does
 // not wait for a file system that hangs.
@@ -15,13 +16,10 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"rufus_exporter/discovery"
@@ -185,33 +183,4 @@ func (d *decoder) entries(cfg *Config, sessions, devices *node, line int, lines 
 	if !isUnset(devices) {
 		cfg.Discovery = d.plan(devices, cfg)
 	}
-}
-
-// readFile returns the content of a regular file of at most maxFile bytes, or what is wrong with it, without its path.
-// Directories, pipes and devices are refused, without waiting for anybody: they would block, need not end, and cannot
-// be read again on a reload.
-func readFile(path string) (data []byte, problem string) {
-	// What is opened is what is looked at: the name may be given to something else in between.
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the files
-	if err != nil {
-		return nil, unreadable(err)
-	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-		return nil, unreadable(err)
-	case info.IsDir():
-		return nil, "is a directory, not a file"
-	case !info.Mode().IsRegular():
-		return nil, "is not a regular file"
-	}
-	data, err = io.ReadAll(io.LimitReader(file, maxFile+1))
-	switch {
-	case err != nil:
-		return nil, unreadable(err)
-	case len(data) > maxFile:
-		return nil, fmt.Sprintf("is larger than %d KiB", maxFile>>10)
-	}
-	return data, ""
 }

@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
@@ -190,22 +189,6 @@ func (d *decoder) addLabelName(name string, line int) {
 			"use fewer: every series carries all of them")
 	}
 	d.labelNames[name] = true
-}
-
-// text sets dst to 1 to most printable characters.
-func text(dst *string, most int) func(string) string {
-	return func(value string) string {
-		switch {
-		case value == "":
-			return "is empty"
-		case !printable(value):
-			return "has characters that do not print"
-		case utf8.RuneCountInString(value) > most:
-			return fmt.Sprintf("is longer than %d characters", most)
-		}
-		*dst = value
-		return ""
-	}
 }
 
 // public is text that pages, logs and metrics show.

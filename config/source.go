@@ -4,8 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -154,4 +159,41 @@ func (s *snapshot) file(path string) (data []byte, problem string) {
 		s.contents = sha256.Sum256(append(s.contents[:], content[:]...))
 	}
 	return data, problem
+}
+
+// readFile returns the content of a regular file of at most maxFile bytes, or what is wrong with it, without its path.
+// Directories, pipes and devices are refused, without waiting for anybody: they would block, need not end, and cannot
+// be read again on a reload.
+func readFile(path string) (data []byte, problem string) {
+	// What is opened is what is looked at: the name may be given to something else in between.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the files
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, unreadable(err)
+	case info.IsDir():
+		return nil, "is a directory, not a file"
+	case !info.Mode().IsRegular():
+		return nil, "is not a regular file"
+	}
+	data, err = io.ReadAll(io.LimitReader(file, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, unreadable(err)
+	case len(data) > maxFile:
+		return nil, fmt.Sprintf("is larger than %d KiB", maxFile>>10)
+	}
+	return data, ""
+}
+
+// unreadable says what the operating system says, without the path: somebody may have put the key itself there.
+func unreadable(err error) string {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pathError.Err
+	}
+	return "cannot be read (" + err.Error() + ")"
 }

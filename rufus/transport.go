@@ -7,11 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/netip"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -179,108 +176,4 @@ type trackedBody struct {
 func (b *trackedBody) Close() error {
 	defer b.transport.ended(b.used)
 	return b.ReadCloser.Close()
-}
-
-// dialer connects to the first address of a host that answers. net.Dialer lets the second address of a family wait
-// until the first has used up its share of the time, and with less than 4 s the first gets all of it.
-type dialer struct {
-	lookup  func(ctx context.Context, network, host string) ([]netip.Addr, error)
-	dial    func(ctx context.Context, network, address string) (net.Conn, error)
-	timeout time.Duration // of all of it
-}
-
-// fallbackDelay is how long an address is waited for before the next is tried too. It is less if there are so many that
-// the last would have to wait for more than half the timeout.
-const fallbackDelay = 300 * time.Millisecond
-
-// attempt is what came of dialling one address.
-type attempt struct {
-	conn net.Conn
-	err  error
-}
-
-// DialContext connects as net.Dialer does.
-func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
-	defer cancel() // ends the other attempts
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	addresses, err := d.lookup(ctx, "ip", host)
-	if err != nil || len(addresses) == 0 {
-		return nil, cmp.Or[error](err, &net.DNSError{Err: "no address", Name: host, IsNotFound: true})
-	}
-	delay := min(fallbackDelay, d.timeout/2/time.Duration(len(addresses)))
-	attempts, done := make(chan attempt), make(chan struct{})
-	defer close(done)
-	try := func(ip netip.Addr) {
-		conn, err := d.dial(ctx, network, net.JoinHostPort(ip.Unmap().String(), port))
-		select {
-		case attempts <- attempt{conn, err}:
-		case <-done: // too late
-			if err == nil {
-				_ = conn.Close()
-			}
-		}
-	}
-	next := time.After(0)
-	for began, failed := 0, 0; failed < len(addresses); {
-		select {
-		case <-next:
-			if began < len(addresses) {
-				go try(addresses[began])
-				began++
-				next = time.After(delay)
-			}
-		case a := <-attempts:
-			if a.err == nil {
-				return a.conn, nil
-			}
-			err = cmp.Or(err, a.err)
-			failed++
-			next = time.After(0)
-		}
-	}
-	return nil, err
-}
-
-// tries limits how often net/http sends a request on HTTP/1.1. By itself net/http sends it again whenever a kept
-// connection breaks before the answer: a request that makes the API hang up would break all connections, in every
-// scrape. The second time it is sent on a new connection, as other kept ones may be broken too: after a restart of the
-// API all are. On HTTP/2 net/http repeats only requests that the API has not processed, as the API says.
-type tries struct {
-	sent   atomic.Int32
-	unsent atomic.Bool // the connection was closed before it could be used
-	denied atomic.Bool // one more was prevented
-	cancel context.CancelFunc
-}
-
-const maxTries = 2
-
-// trace returns the context of the request.
-func (t *tries) trace(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(got httptrace.GotConnInfo) {
-			t.unsent.Store(false)
-			sent := t.sent.Load()
-			if sent == 0 || sent < maxTries && !got.Reused {
-				return
-			}
-			if secure, ok := got.Conn.(*tls.Conn); ok && secure.ConnectionState().NegotiatedProtocol == "h2" {
-				return
-			}
-			t.unsent.Store(true)
-			if sent == maxTries {
-				t.denied.Store(true)
-				t.cancel()
-			}
-			_ = got.Conn.Close() // net/http would still send it, although ctx is done; of a closed one it takes another
-		},
-		WroteHeaders: func() { // into a buffer
-			if !t.unsent.Load() {
-				t.sent.Add(1)
-			}
-		},
-	})
 }

@@ -1,0 +1,73 @@
+package rufus
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// dialer connects to the first address of a host that answers. net.Dialer lets the second address of a family wait
+// until the first has used up its share of the time, and with less than 4 s the first gets all of it.
+type dialer struct {
+	lookup  func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	timeout time.Duration // of all of it
+}
+
+// fallbackDelay is how long an address is waited for before the next is tried too. It is less if there are so many that
+// the last would have to wait for more than half the timeout.
+const fallbackDelay = 300 * time.Millisecond
+
+// attempt is what came of dialling one address.
+type attempt struct {
+	conn net.Conn
+	err  error
+}
+
+// DialContext connects as net.Dialer does.
+func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel() // ends the other attempts
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := d.lookup(ctx, "ip", host)
+	if err != nil || len(addresses) == 0 {
+		return nil, cmp.Or[error](err, &net.DNSError{Err: "no address", Name: host, IsNotFound: true})
+	}
+	delay := min(fallbackDelay, d.timeout/2/time.Duration(len(addresses)))
+	attempts, done := make(chan attempt), make(chan struct{})
+	defer close(done)
+	try := func(ip netip.Addr) {
+		conn, err := d.dial(ctx, network, net.JoinHostPort(ip.Unmap().String(), port))
+		select {
+		case attempts <- attempt{conn, err}:
+		case <-done: // too late
+			if err == nil {
+				_ = conn.Close()
+			}
+		}
+	}
+	next := time.After(0)
+	for began, failed := 0, 0; failed < len(addresses); {
+		select {
+		case <-next:
+			if began < len(addresses) {
+				go try(addresses[began])
+				began++
+				next = time.After(delay)
+			}
+		case a := <-attempts:
+			if a.err == nil {
+				return a.conn, nil
+			}
+			err = cmp.Or(err, a.err)
+			failed++
+			next = time.After(0)
+		}
+	}
+	return nil, err
+}
