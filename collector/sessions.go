@@ -98,7 +98,9 @@ func (f *Fetcher) adopt(entries []entry.Entry, labels []string, listWanted, relo
 		secrets = append(secrets, e.Target.ID)
 	}
 	if list := f.lastList(); list != nil {
-		secrets = slices.AppendSeq(secrets, list.IDs())
+		for id := range list.All() {
+			secrets = append(secrets, id)
+		}
 	}
 	mask := rufus.NewMask(secrets)
 	f.mask.Store(&mask)
@@ -200,13 +202,8 @@ func (s *Sessions) Discovered() discovery.Result { return s.discovered }
 // Err returns why devices are missing from the entries: ErrNoList, or there are more than may be followed.
 func (s *Sessions) Err() error { return s.err }
 
-// Fetcher returns what fetches the entries; nil for nil.
-func (s *Sessions) Fetcher() *Fetcher {
-	if s == nil {
-		return nil
-	}
-	return s.fetcher
-}
+// Fetcher returns what fetches the entries.
+func (s *Sessions) Fetcher() *Fetcher { return s.fetcher }
 
 // Only returns the one entry of that name, with the same labels on its series, and whether there is one.
 func (s *Sessions) Only(name string) (*Sessions, bool) {

@@ -155,7 +155,7 @@ func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 		d.refuse(line, where+" has a name before the key", alone+", without NAME=")
 	case keyScheme.MatchString(key):
 		d.refuse(line, where+" has a word before the key", alone)
-	case quotedKey(key):
+	case key != strings.Trim(key, quotes):
 		d.refuse(line, where+" has quotes around the key", alone+", without quotes")
 	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
 		d.refuse(line, where+" has spaces, line breaks or characters outside ASCII", alone)

@@ -24,24 +24,14 @@ const (
 // plan decodes the list of devices. The sessions of cfg must be there already.
 func (d *decoder) plan(list *node, cfg *Config) *discovery.Plan {
 	plan := &discovery.Plan{MaxDevices: cfg.API.MaxDevices}
-	switch {
-	case !isList(list):
-		d.refuse(list.Line, "devices is not a list", wantedRules)
-		return plan
-	case len(list.Content) == 0:
-		d.refuse(list.Line, "the list of devices is empty", wantedRules)
-		return plan
-	case len(list.Content) > maxRules:
+	if len(list.Content) > maxRules {
 		d.refuse(list.Line, fmt.Sprintf("devices has more than %d rules", maxRules), "match more devices by one rule")
 		return plan
 	}
 	var lines []int // of the rules
 	follows := len(cfg.Sessions) > 0
-	for _, item := range list.Content {
-		if !d.visit(item) {
-			break
-		}
-		rule, ok := d.rule(follow(item))
+	for item := range d.items(list, "devices", wantedRules) {
+		rule, ok := d.rule(item)
 		if !ok {
 			follows = true // nobody knows
 			continue
@@ -54,7 +44,7 @@ func (d *decoder) plan(list *node, cfg *Config) *discovery.Plan {
 		plan.Rules, lines = append(plan.Rules, rule), append(lines, item.Line)
 		follows = follows || !rule.Ignore
 	}
-	if !follows {
+	if !follows && len(plan.Rules) > 0 {
 		d.refuse(list.Line, "every rule ignores devices, and there are no sessions",
 			"add a rule without ignore, such as \"- {}\" for every device that no earlier rule matches")
 	}
@@ -88,7 +78,7 @@ func (d *decoder) rule(item *node) (rule discovery.Rule, ok bool) {
 		switch {
 		case isNull(item):
 			d.refuse(item.Line, "the rule is empty", wantedRule+", or as {} for every device")
-		case d.slipInText(item):
+		case d.refuseSlip(settingSlip, item):
 		case documentedID.MatchString(item.Value):
 			d.refuse(item.Line, "the rule is a device id or a token",
 				"move it below \"sessions:\" and write it as \"device: ...\" or \"token: ...\"")

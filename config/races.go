@@ -50,7 +50,7 @@ func (d *decoder) readRaces(list *node) {
 // readRace decodes one race and adds it to the others.
 func (d *decoder) readRace(item *node) {
 	if !isMapping(item) {
-		if d.slipInText(item) {
+		if d.refuseSlip(settingSlip, item) {
 			return
 		}
 		d.refuse(item.Line, "the race is not a mapping", "write it as {name: 5k, start: 2026-11-29T09:00:00-03:00}")
@@ -154,7 +154,7 @@ func (d *decoder) expected(n *node, line int, race raceLabel) []window.Window {
 // bounds decodes the ends of a window, and reports whether both are there and fit each other.
 func (d *decoder) bounds(n *node, line int) (from, until bound, ok bool) {
 	if !isMapping(n) {
-		if d.slipInText(n) {
+		if d.refuseSlip(settingSlip, n) {
 			return from, until, false
 		}
 		d.refuse(line, "expected is not a mapping", "write it as {from: 14m, until: 1h40m}, durations after the gun")

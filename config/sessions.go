@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
 	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
@@ -100,7 +98,7 @@ func (d *decoder) session(item *node) (entry.Entry, int) {
 		label := d.raceOf(&session, raceLabel{race, lines["race"]}, labelLines)
 		session.Expected = d.expected(values["expected"], lines["expected"], label)
 	default:
-		if !d.slipInText(item) {
+		if !d.refuseSlip(settingSlip, item) {
 			d.scalar(item.Line, item, "token", fields[0])
 		}
 	}
@@ -147,7 +145,7 @@ func (d *decoder) labels(n *node) (labels map[string]string, lines map[string]in
 		return nil, nil
 	}
 	if !isMapping(n) {
-		if n.Kind == yaml.ScalarNode && n.Style == 0 && d.refuseSlip(keySlip, n) {
+		if d.refuseSlip(keySlip, n) {
 			return nil, nil
 		}
 		d.refuse(n.Line, "labels is not a mapping", "write it as {race: city-run}")

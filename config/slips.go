@@ -25,7 +25,7 @@ var (
 	settingSlip = regexp.MustCompile(`^(?:- +)?(` + settings + `)(:[^\s]|\s*=|\s+[^\s:=#])`)
 	// keptSlip is the same for a setting whose value has a ": " in it, so that both became a key.
 	keptSlip = regexp.MustCompile(`^(` + settings + `)(:[^\s]|\s*=|\s+[{\[])`)
-	// keySlip is the same for a key of any name, in a place where the whole text became the key.
+	// keySlip is the same for a key of any name, such as {from:14m}, where nothing else can be meant.
 	keySlip = regexp.MustCompile(`^(\w+)(:[^\s]|\s*=|\s+[^\s:=])`)
 	// swallowed is a setting within a text.
 	swallowed = regexp.MustCompile(`\s(?:` + settings + `):(?:\s|$)`)
@@ -56,21 +56,11 @@ func (d *decoder) refuseSetting(line int, setting, instead string) {
 	d.refuse(line, what+quote("key", setting), `write it as "name: value", with a colon and a space`)
 }
 
-// slipInText refuses a text in the place of a mapping, if it is one because its only setting lacks the ": ".
-func (d *decoder) slipInText(n *node) bool {
-	return n.Kind == yaml.ScalarNode && n.Style == 0 && d.refuseSlip(settingSlip, n)
-}
-
-// slipInKey refuses a key that holds its value, such as {from:14m}.
-func (d *decoder) slipInKey(key *node, alone bool) bool {
-	pattern := keptSlip
-	if alone { // nothing else can be meant, whatever the key
-		pattern = keySlip
-	}
-	return key.Kind == yaml.ScalarNode && key.Style == 0 && d.refuseSlip(pattern, key)
-}
-
+// refuseSlip refuses a text that is one only because a setting in it lacks the ": ", and reports whether it did.
 func (d *decoder) refuseSlip(pattern *regexp.Regexp, n *node) bool {
+	if n.Kind != yaml.ScalarNode || n.Style != 0 {
+		return false
+	}
 	match := pattern.FindStringSubmatch(n.Value)
 	if match == nil {
 		return false
@@ -174,9 +164,4 @@ func quotedAtOneEnd(value *node) bool {
 	first, _ := utf8.DecodeRuneInString(value.Value)
 	last, _ := utf8.DecodeLastRuneInString(value.Value)
 	return strings.ContainsRune(quotes, first) || strings.ContainsRune(quotes, last)
-}
-
-// quotedKey reports whether there is a quote at an end of an API key.
-func quotedKey(key string) bool {
-	return key != strings.Trim(key, quotes)
 }

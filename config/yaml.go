@@ -310,12 +310,16 @@ func (d *decoder) pairs(n *node, each func(key, value *node)) {
 		if !d.visit(key) {
 			return
 		}
+		slip := keptSlip
+		if isNull(value) {
+			slip = keySlip
+		}
 		switch line := lines[key.Value]; {
 		case key.Kind != yaml.ScalarNode:
 			d.refuse(key.Line, "a key is a list or a mapping", "write \"key: value\"")
 		case key.Tag == "!!merge":
 			d.refuse(key.Line, "merge keys (<<) are not supported", "repeat the keys; aliases of single values work")
-		case d.slipInKey(key, isNull(value)):
+		case d.refuseSlip(slip, key):
 		case line != 0:
 			d.refuse(key.Line, fmt.Sprintf("%s again, after line %d", quote("key", key.Value), line), "keep one of them")
 		default:

@@ -94,7 +94,7 @@ func (p *Plan) Follow(sessions []entry.Entry, devices []Device, kept []Followed)
 			old = append(old, k)
 			continue
 		}
-		d = f.safe.device(d)
+		d = f.device(d)
 		switch i, groups := p.find(d); {
 		case i < 0:
 			result.Unmatched = append(result.Unmatched, d)
@@ -156,7 +156,7 @@ func compareDevices(a, b Device) int {
 // follower is what Follow needs to know of all devices.
 type follower struct {
 	plan     *Plan
-	safe     safe
+	mask     rufus.Mask                // finds what no name may show
 	sessions map[rufus.Secret]bool     // by id in upper case
 	kept     map[rufus.Secret]Followed // likewise
 	taken    map[string]bool           // names
@@ -173,7 +173,7 @@ func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followe
 		f.sessions[s.Target.ID.Upper()] = true
 		f.taken[s.Name] = true
 	}
-	f.safe = safe{rufus.NewMask(secrets)}
+	f.mask = rufus.NewMask(secrets)
 	present := make(map[rufus.Secret]bool, len(devices))
 	for _, d := range devices {
 		present[d.ID.Upper()] = true
@@ -181,7 +181,7 @@ func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followe
 	for _, k := range kept {
 		id := k.Entry.Target.ID.Upper()
 		// After a reload the name may be another's, or no longer safe.
-		if present[id] && !f.sessions[id] && !f.taken[k.Entry.Name] && !f.safe.mask.Contains(k.Entry.Name) {
+		if present[id] && !f.sessions[id] && !f.taken[k.Entry.Name] && !f.mask.Contains(k.Entry.Name) {
 			f.kept[id] = k
 			f.taken[k.Entry.Name] = true
 		}
@@ -199,8 +199,8 @@ func (f *follower) entry(d Device, rule int, groups matches) Followed {
 		SilentAfter: r.SilentAfter,
 	}
 	race, constant := r.Race.Constant()
-	if !constant || f.safe.mask.Contains(race) {
-		race = f.plan.race(f.safe.text(r.Race.expand(groups)))
+	if !constant || f.mask.Contains(race) {
+		race = f.plan.race(f.text(r.Race.expand(groups)))
 	}
 	if race != "" {
 		followed.Labels = map[string]string{"race": race}
@@ -235,7 +235,7 @@ func (p *Plan) race(name string) string {
 // preferred returns the name for a device: what its rule says, else its alias, else its serial number, else the
 // beginning of its id as for an entry under sessions.
 func (f *follower) preferred(d Device, name string) string {
-	return cmp.Or(f.safe.text(name), d.Alias, d.SerialNumber, f.safe.id(d.ID), nameless)
+	return cmp.Or(f.text(name), d.Alias, d.SerialNumber, f.id(d.ID), nameless)
 }
 
 // name makes the names of entries unique, in their order. All with the same name, or with one that is taken, get their
@@ -262,7 +262,7 @@ func (f *follower) name(entries []Followed) {
 
 // unique returns a free name that begins with base.
 func (f *follower) unique(base string, d Device) string {
-	for _, suffix := range []string{d.SerialNumber, f.safe.id(d.ID)} {
+	for _, suffix := range []string{d.SerialNumber, f.id(d.ID)} {
 		if suffix == "" || suffix == base {
 			continue
 		}
@@ -283,5 +283,5 @@ func (f *follower) unique(base string, d Device) string {
 // try returns base with a suffix and whether no other has that name. Together the two may make a secret.
 func (f *follower) try(base, suffix string) (name string, free bool) {
 	name = cut(base, maxText-1-utf8.RuneCountInString(suffix)) + "-" + suffix
-	return name, !f.taken[name] && !f.safe.mask.Contains(name)
+	return name, !f.taken[name] && !f.mask.Contains(name)
 }

@@ -271,7 +271,7 @@ func TestOrderOfTheList(t *testing.T) {
 func TestSafeText(t *testing.T) {
 	t.Parallel()
 	const key = "ror-ae4fc6c19681a20fad30"
-	s := safe{rufus.NewMask([]rufus.Secret{rufus.NewSecret(key), rufus.NewSecret("short"), idOf("a")})}
+	f := &follower{mask: rufus.NewMask([]rufus.Secret{rufus.NewSecret(key), rufus.NewSecret("short"), idOf("a")})}
 	for text, want := range map[string]string{
 		"FINISH-5K":                    "FINISH-5K",
 		"Größe 5 km – Ziel":            "Größe 5 km – Ziel",
@@ -281,7 +281,7 @@ func TestSafeText(t *testing.T) {
 		strings.Repeat("ß", 101):       strings.Repeat("ß", 100),
 		strings.Repeat("x", 99) + " y": strings.Repeat("x", 99),
 	} {
-		if got := s.text(text); got != want {
+		if got := f.text(text); got != want {
 			t.Errorf("%.40q: got %q, want %q", text, got, want)
 		}
 	}
@@ -291,7 +291,7 @@ func TestSafeText(t *testing.T) {
 		strings.Repeat("x", 90) + key:       strings.Repeat("x", 90) + "<secret>",
 		strings.Repeat("x", 95) + key:       strings.Repeat("x", 95) + "<secr",
 	} {
-		if got := s.text(text); got != want {
+		if got := f.text(text); got != want {
 			t.Errorf("%.40q: got %q, want %q", text, got, want)
 		}
 	}

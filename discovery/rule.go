@@ -96,50 +96,38 @@ const wantedExpression = "give a regular expression in RE2 syntax such as 'FINIS
 var (
 	errTooLong  = &ExpressionError{"is longer than 500 characters", "write a shorter expression, or several rules"}
 	errTooLarge = &ExpressionError{"is too large an expression", "use smaller repeat counts"}
+	errRange    = &ExpressionError{"has a character class or range that does not exist",
+		"write ranges from low to high such as [0-9]"}
 )
 
-// expressionError says in a few words what Go says about an expression. Go's own message quotes the expression.
+// expressionError returns in a few words what Go says about an expression. Go's own message quotes the expression.
 func expressionError(err error) *ExpressionError {
-	failed := &ExpressionError{"is not a valid expression", wantedExpression}
 	parse, ok := err.(*syntax.Error) //nolint:errorlint // regexp and syntax return it as it is
-	if !ok {
-		return failed
+	if ok && expressionErrors[parse.Code] != nil {
+		return expressionErrors[parse.Code]
 	}
-	switch parse.Code {
-	case syntax.ErrMissingRepeatArgument:
-		failed.Problem = "has a *, + or ? with nothing before it"
-		failed.Remedy = "write .* for any text"
-	case syntax.ErrMissingParen:
-		failed.Problem = "has an opening parenthesis without a closing one"
-		failed.Remedy = `add the closing parenthesis, or write \( for the character itself`
-	case syntax.ErrUnexpectedParen:
-		failed.Problem = "has a closing parenthesis without an opening one"
-		failed.Remedy = `remove it, or write \) for the character itself`
-	case syntax.ErrMissingBracket:
-		failed.Problem = "has a [ without a closing ]"
-		failed.Remedy = `add the ], or write \[ for the character itself`
-	case syntax.ErrTrailingBackslash:
-		failed.Problem = "ends with a backslash"
-		failed.Remedy = `write \\ for the character itself`
-	case syntax.ErrInvalidPerlOp:
-		failed.Problem = "uses syntax that RE2 does not have, such as lookahead"
-	case syntax.ErrInvalidNamedCapture:
-		failed.Problem = "has a group whose name is not valid"
-		failed.Remedy = "write (?P<name>...), with letters, digits and _ in the name"
-	case syntax.ErrInvalidEscape:
-		failed.Problem = "has a backslash before a character that needs none"
-		failed.Remedy = "remove the backslash"
-	case syntax.ErrInvalidRepeatSize, syntax.ErrLarge, syntax.ErrNestingDepth:
-		return errTooLarge
-	case syntax.ErrInvalidRepeatOp:
-		failed.Problem = "has two repeat operators in a row"
-		failed.Remedy = `keep one of them, or write \*, \+ or \? for the character itself`
-	case syntax.ErrInvalidCharClass, syntax.ErrInvalidCharRange:
-		failed.Problem = "has a character class or range that does not exist"
-		failed.Remedy = "write ranges from low to high such as [0-9]"
-	case syntax.ErrInternalError, syntax.ErrInvalidUTF8:
-	}
-	return failed
+	return &ExpressionError{"is not a valid expression", wantedExpression}
+}
+
+var expressionErrors = map[syntax.ErrorCode]*ExpressionError{
+	syntax.ErrMissingRepeatArgument: {"has a *, + or ? with nothing before it", "write .* for any text"},
+	syntax.ErrMissingParen: {"has an opening parenthesis without a closing one",
+		`add the closing parenthesis, or write \( for the character itself`},
+	syntax.ErrUnexpectedParen: {"has a closing parenthesis without an opening one",
+		`remove it, or write \) for the character itself`},
+	syntax.ErrMissingBracket:    {"has a [ without a closing ]", `add the ], or write \[ for the character itself`},
+	syntax.ErrTrailingBackslash: {"ends with a backslash", `write \\ for the character itself`},
+	syntax.ErrInvalidPerlOp:     {"uses syntax that RE2 does not have, such as lookahead", wantedExpression},
+	syntax.ErrInvalidNamedCapture: {"has a group whose name is not valid",
+		"write (?P<name>...), with letters, digits and _ in the name"},
+	syntax.ErrInvalidEscape:     {"has a backslash before a character that needs none", "remove the backslash"},
+	syntax.ErrInvalidRepeatSize: errTooLarge,
+	syntax.ErrLarge:             errTooLarge,
+	syntax.ErrNestingDepth:      errTooLarge,
+	syntax.ErrInvalidRepeatOp: {"has two repeat operators in a row",
+		`keep one of them, or write \*, \+ or \? for the character itself`},
+	syntax.ErrInvalidCharClass: errRange,
+	syntax.ErrInvalidCharRange: errRange,
 }
 
 // MatchesAll reports whether the expression is one for any text.

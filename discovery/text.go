@@ -16,13 +16,11 @@ const (
 	nameless = "device"
 )
 
-// safe makes texts that are put together of others fit for names and labels: together they may be long, or a secret.
-type safe struct{ mask rufus.Mask }
-
-// text returns at most maxText characters of text, without secrets and without blanks at its ends, or "".
-func (s safe) text(text string) string {
-	clean := strings.TrimSpace(cut(s.mask.Hide(strings.TrimSpace(text)), maxText))
-	if s.mask.Contains(clean) { // a secret that is part of what hides it
+// text makes text fit for a name or a label: names that are put together of others may be long, or a secret. It returns
+// at most maxText characters, without secrets and without blanks at its ends, or "".
+func (f *follower) text(text string) string {
+	clean := strings.TrimSpace(cut(f.mask.Hide(strings.TrimSpace(text)), maxText))
+	if f.mask.Contains(clean) { // a secret that is part of what hides it
 		return ""
 	}
 	return clean
@@ -42,15 +40,15 @@ func cut(text string, most int) string {
 
 // id returns the characters of an id that may be shown: the first 8, but no more than half of it. If one of them is not
 // plain, it returns none.
-func (s safe) id(id rufus.Secret) string {
+func (f *follower) id(id rufus.Secret) string {
 	text := id.Reveal()
-	return s.text(plain.FindString(text[:min(shownOfID, len(text)/2)]))
+	return f.text(plain.FindString(text[:min(shownOfID, len(text)/2)]))
 }
 
 var plain = regexp.MustCompile(`^[\w-]*$`)
 
 // device returns the device with texts that can be names.
-func (s safe) device(d Device) Device {
-	d.Alias, d.SerialNumber, d.Model = s.text(d.Alias), s.text(d.SerialNumber), s.text(d.Model)
+func (f *follower) device(d Device) Device {
+	d.Alias, d.SerialNumber, d.Model = f.text(d.Alias), f.text(d.SerialNumber), f.text(d.Model)
 	return d
 }

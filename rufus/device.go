@@ -42,9 +42,6 @@ func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 // All returns what the list says about each device, by its id in upper case and in no order.
 func (l DeviceList) All() iter.Seq2[Secret, DeviceHealth] { return maps.All(l.devices) }
 
-// IDs returns the ids in upper case, in no order.
-func (l DeviceList) IDs() iter.Seq[Secret] { return maps.Keys(l.devices) }
-
 // Hide returns the list with "<secret>" in place of what mask finds in its texts.
 func (l DeviceList) Hide(mask Mask) DeviceList {
 	hidden := DeviceList{devices: make(map[Secret]DeviceHealth, len(l.devices)), Complete: l.Complete}
@@ -64,7 +61,7 @@ func (h *DeviceHealth) texts() [5]*string {
 
 // hideIDs returns the list with its own ids hidden. In most lists no text has one.
 func (l DeviceList) hideIDs() DeviceList {
-	mask := NewMask(slices.Collect(l.IDs()))
+	mask := NewMask(slices.Collect(maps.Keys(l.devices)))
 	for _, health := range l.devices {
 		for _, text := range health.texts() {
 			if mask.Contains(*text) {
