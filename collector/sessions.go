@@ -86,9 +86,9 @@ func (f *Fetcher) Sessions(entries []entry.Entry) *Sessions {
 }
 
 // adopt returns entries to be fetched from now on, with the labels of those names on their series. The list of devices
-// is fetched with them if they are wanted, or if it has something to say about one of them. With reload, each wait that
-// the API asked for is cut short to one try.
-func (f *Fetcher) adopt(entries []entry.Entry, labels []string, listWanted, reload bool) *Sessions {
+// is fetched too with needsList, or if it has something to say about an entry. With reload, each wait that the API
+// asked for is cut short to one try.
+func (f *Fetcher) adopt(entries []entry.Entry, labels []string, needsList, reload bool) *Sessions {
 	s := &Sessions{fetcher: f, entries: entries, metrics: sessionMetrics, labels: labelsOf(entries, labels)}
 	if f.deviceMetrics {
 		s.metrics = slices.Concat(sessionMetrics, deviceMetrics)
@@ -138,7 +138,7 @@ func (f *Fetcher) adopt(entries []entry.Entry, labels []string, listWanted, relo
 	if reload && added {
 		f.devices.hideLocked(mask)
 	}
-	if listWanted || f.deviceMetrics && slices.ContainsFunc(entries, followsDevice) {
+	if needsList || f.deviceMetrics && slices.ContainsFunc(entries, followsDevice) {
 		s.resources = append(s.resources, f.devices)
 	}
 	return s

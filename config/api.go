@@ -43,10 +43,10 @@ func defaultAPI() API {
 }
 
 const (
-	wantedBoolean = "true or false"
-	wantedKeyFile = "the path of a readable file that holds the API key, absolute or relative to this file"
-	wantedPEM     = "a certificate as PEM text"
-	wantedPEMFile = "the path of a readable PEM file, absolute or relative to this file"
+	validBoolean = "true or false"
+	validKeyFile = "the path of a readable file that holds the API key, absolute or relative to this file"
+	validPEM     = "a certificate as PEM text"
+	validPEMFile = "the path of a readable PEM file, absolute or relative to this file"
 )
 
 // api decodes the api section, nil when the file has none, over the defaults in api.
@@ -56,23 +56,23 @@ func (d *decoder) api(api *API, section *node) {
 		proxy promconfig.ProxyConfig
 	)
 	lines, values := d.section(section, "api", []field{
-		{name: "url", wanted: "an address such as https://api.runonrufus.com/v0", text: baseURL(&api.URL)},
-		{name: "key", wanted: "the API key, or better a key_file", text: notEmpty(&key)},
-		{name: "key_file", wanted: wantedKeyFile, text: d.contentOf(&key)},
-		{name: "key_header", wanted: "api_key or x-api-key", text: oneOf(&api.KeyHeader, keyHeaders)},
-		{name: "timeout", wanted: "a duration above zero such as 5s", text: duration(&api.Timeout, time.Millisecond)},
-		{name: "max_concurrent_requests", wanted: fmt.Sprintf("a number from 1 to %d", maxConcurrency),
+		{name: "url", valid: "an address such as https://api.runonrufus.com/v0", text: baseURL(&api.URL)},
+		{name: "key", valid: "the API key, or better a key_file", text: notEmpty(&key)},
+		{name: "key_file", valid: validKeyFile, text: d.contentOf(&key)},
+		{name: "key_header", valid: "api_key or x-api-key", text: oneOf(&api.KeyHeader, keyHeaders)},
+		{name: "timeout", valid: "a duration above zero such as 5s", text: duration(&api.Timeout, time.Millisecond)},
+		{name: "max_concurrent_requests", valid: fmt.Sprintf("a number from 1 to %d", maxConcurrency),
 			text: number(&api.MaxConcurrentRequests, 1, maxConcurrency)},
-		{name: "min_interval", wanted: "a duration such as 10s, or 0s for none", text: duration(&api.MinInterval, 0)},
-		{name: "device_metrics", wanted: wantedBoolean, text: oneOf(&api.DeviceMetrics, booleans)},
-		{name: "max_devices", wanted: fmt.Sprintf("a number from 1 to %d", maxDevices),
+		{name: "min_interval", valid: "a duration such as 10s, or 0s for none", text: duration(&api.MinInterval, 0)},
+		{name: "device_metrics", valid: validBoolean, text: oneOf(&api.DeviceMetrics, booleans)},
+		{name: "max_devices", valid: fmt.Sprintf("a number from 1 to %d", maxDevices),
 			text: number(&api.MaxDevices, 1, maxDevices)},
 		{name: "tls_config"},
-		{name: "proxy_url", wanted: "scheme://host:port with one of the schemes " + strings.Join(proxySchemes, ", "),
+		{name: "proxy_url", valid: "scheme://host:port with one of the schemes " + strings.Join(proxySchemes, ", "),
 			text: proxyURL(&proxy.ProxyURL)},
-		{name: "no_proxy", wanted: "host names and networks, with commas between them",
+		{name: "no_proxy", valid: "host names and networks, with commas between them",
 			text: func(value string) string { proxy.NoProxy = value; return "" }},
-		{name: "proxy_from_environment", wanted: wantedBoolean, text: oneOf(&proxy.ProxyFromEnvironment, booleans)},
+		{name: "proxy_from_environment", valid: validBoolean, text: oneOf(&proxy.ProxyFromEnvironment, booleans)},
 	})
 	api.Key = d.key(key, lines)
 	d.apiKey = api.Key.Reveal()
@@ -150,7 +150,7 @@ func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 	case strings.HasPrefix(key, "\ufeff"):
 		d.refuse(line, where+" begins with a byte order mark", "save the file as UTF-8 without one")
 	case isVariable(key):
-		d.refuse(line, where+" "+holdsVariable, wantedKey)
+		d.refuse(line, where+" "+holdsVariable, remedyKey)
 	case keyAssignment.MatchString(key):
 		d.refuse(line, where+" has a name before the key", alone+", without NAME=")
 	case keyScheme.MatchString(key):
@@ -166,24 +166,24 @@ func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 // tls sets api.TLS from the tls_config section, which may be nil, and returns all that went into it.
 func (d *decoder) tls(api *API, section *node) (settings []string) {
 	var (
-		cfg           promconfig.TLSConfig
-		key           string
-		before        = len(d.refusals.remarks)
-		wantedVersion = "one of " + strings.Join(slices.Sorted(maps.Keys(promconfig.TLSVersions)), ", ")
+		cfg          promconfig.TLSConfig
+		key          string
+		before       = len(d.refusals.remarks)
+		validVersion = "one of " + strings.Join(slices.Sorted(maps.Keys(promconfig.TLSVersions)), ", ")
 	)
 	// Files are handed on as text: what is compared on a reload is then exactly what is in use, and a certificate
 	// replaced before its key cannot break connections in between.
 	lines, _ := d.section(section, "tls_config", []field{
-		{name: "ca", wanted: wantedPEM, text: notEmpty(&cfg.CA)},
-		{name: "ca_file", wanted: wantedPEMFile, text: d.contentOf(&cfg.CA)},
-		{name: "cert", wanted: wantedPEM, text: notEmpty(&cfg.Cert)},
-		{name: "cert_file", wanted: wantedPEMFile, text: d.contentOf(&cfg.Cert)},
-		{name: "key", wanted: "a private key as PEM text", text: notEmpty(&key)},
-		{name: "key_file", wanted: wantedPEMFile, text: d.contentOf(&key)},
-		{name: "server_name", wanted: "the host name in the server's certificate", text: notEmpty(&cfg.ServerName)},
-		{name: "insecure_skip_verify", wanted: wantedBoolean, text: oneOf(&cfg.InsecureSkipVerify, booleans)},
-		{name: "min_version", wanted: wantedVersion, text: oneOf(&cfg.MinVersion, promconfig.TLSVersions)},
-		{name: "max_version", wanted: wantedVersion, text: oneOf(&cfg.MaxVersion, promconfig.TLSVersions)},
+		{name: "ca", valid: validPEM, text: notEmpty(&cfg.CA)},
+		{name: "ca_file", valid: validPEMFile, text: d.contentOf(&cfg.CA)},
+		{name: "cert", valid: validPEM, text: notEmpty(&cfg.Cert)},
+		{name: "cert_file", valid: validPEMFile, text: d.contentOf(&cfg.Cert)},
+		{name: "key", valid: "a private key as PEM text", text: notEmpty(&key)},
+		{name: "key_file", valid: validPEMFile, text: d.contentOf(&key)},
+		{name: "server_name", valid: "the host name in the server's certificate", text: notEmpty(&cfg.ServerName)},
+		{name: "insecure_skip_verify", valid: validBoolean, text: oneOf(&cfg.InsecureSkipVerify, booleans)},
+		{name: "min_version", valid: validVersion, text: oneOf(&cfg.MinVersion, promconfig.TLSVersions)},
+		{name: "max_version", valid: validVersion, text: oneOf(&cfg.MaxVersion, promconfig.TLSVersions)},
 	})
 	for _, name := range []string{"ca", "cert", "key"} {
 		d.both(lines, name, name+"_file", "keep one of them")

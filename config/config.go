@@ -136,8 +136,8 @@ func decode(data []byte, path string, read snapshot) (*Config, error) {
 }
 
 const (
-	wantedList = "list at least one session, for example \"- token: ...\", below \"sessions:\""
-	wantedAny  = wantedList + ", or follow devices of the account with \"devices:\""
+	remedyList = "list at least one session, for example \"- token: ...\", below \"sessions:\""
+	remedyAny  = remedyList + ", or follow devices of the account with \"devices:\""
 )
 
 // config decodes the whole file. What it returns is of use only when nothing was refused.
@@ -149,7 +149,7 @@ func (d *decoder) config(data []byte) *Config {
 	}
 	switch {
 	case isNull(root):
-		d.refuse(1, "the file is empty", wantedList)
+		d.refuse(1, "the file is empty", remedyList)
 	case isList(root):
 		d.api(&cfg.API, nil)
 		cfg.Sessions = d.sessions(root)
@@ -160,7 +160,7 @@ func (d *decoder) config(data []byte) *Config {
 		d.readRaces(sections["races"])
 		d.entries(cfg, sections["sessions"], sections["devices"], root.Line, lines)
 	default:
-		d.refuse(root.Line, "the file is neither a list of sessions nor a mapping with api and sessions", wantedList)
+		d.refuse(root.Line, "the file is neither a list of sessions nor a mapping with api and sessions", remedyList)
 	}
 	d.checkPublic()
 	return cfg
@@ -171,11 +171,11 @@ func (d *decoder) entries(cfg *Config, sessions, devices *node, line int, lines 
 	switch {
 	case !isUnset(sessions) || !isUnset(devices):
 	case sessions != nil:
-		d.refuse(lines["sessions"], "the list of sessions is empty", wantedList)
+		d.refuse(lines["sessions"], "the list of sessions is empty", remedyList)
 	case devices != nil:
-		d.refuse(lines["devices"], "the list of devices is empty", wantedRules)
+		d.refuse(lines["devices"], "the list of devices is empty", remedyRules)
 	default:
-		d.refuse(line, "the file has neither sessions nor devices", wantedAny)
+		d.refuse(line, "the file has neither sessions nor devices", remedyAny)
 	}
 	if !isUnset(sessions) {
 		cfg.Sessions = d.sessions(sessions)

@@ -16,9 +16,9 @@ const (
 	// Each device is compared with every rule.
 	maxRules = 1000
 
-	wantedRules    = "list at least one rule, for example \"- alias: 'FINISH-.+'\", below \"devices:\""
-	wantedRule     = "write it as {alias: 'FINISH-.+'}"
-	wantedTemplate = "1 to 100 characters, such as '$point-$race' with groups of the rule's expressions"
+	remedyRules   = "list at least one rule, for example \"- alias: 'FINISH-.+'\", below \"devices:\""
+	remedyRule    = "write it as {alias: 'FINISH-.+'}"
+	validTemplate = "1 to 100 characters, such as '$point-$race' with groups of the rule's expressions"
 )
 
 // plan decodes the list of devices. The sessions of cfg must be there already.
@@ -30,7 +30,7 @@ func (d *decoder) plan(list *node, cfg *Config) *discovery.Plan {
 	}
 	var lines []int // of the rules
 	follows := len(cfg.Sessions) > 0
-	for item := range d.items(list, "devices", wantedRules) {
+	for item := range d.items(list, "devices", remedyRules) {
 		rule, ok := d.rule(item)
 		if !ok {
 			follows = true // nobody knows
@@ -77,21 +77,21 @@ func (d *decoder) rule(item *node) (rule discovery.Rule, ok bool) {
 	if !isMapping(item) {
 		switch {
 		case isNull(item):
-			d.refuse(item.Line, "the rule is empty", wantedRule+", or as {} for every device")
+			d.refuse(item.Line, "the rule is empty", remedyRule+", or as {} for every device")
 		case d.refuseSlip(settingSlip, item):
 		case documentedID.MatchString(item.Value):
 			d.refuse(item.Line, "the rule is a device id or a token",
 				"move it below \"sessions:\" and write it as \"device: ...\" or \"token: ...\"")
 		default:
-			d.refuse(item.Line, "the rule is not a mapping", wantedRule)
+			d.refuse(item.Line, "the rule is not a mapping", remedyRule)
 		}
 		return rule, false
 	}
 	// The templates have groups of the expressions, wherever in the rule those are.
 	lines, values := d.mapping(item, "a rule of devices", []field{
 		{name: "alias"}, {name: "serial_number"}, {name: "name"}, {name: "race"}, {name: "expected"},
-		{name: "silent_after", wanted: "a duration such as 10m, or 0s for never", text: duration(&rule.SilentAfter, 0)},
-		{name: "ignore", wanted: wantedBoolean, text: oneOf(&rule.Ignore, booleans)},
+		{name: "silent_after", valid: "a duration such as 10m, or 0s for never", text: duration(&rule.SilentAfter, 0)},
+		{name: "ignore", valid: validBoolean, text: oneOf(&rule.Ignore, booleans)},
 	})
 	ok = d.expression(&rule.Alias, "alias", values["alias"], lines)
 	ok = d.expression(&rule.SerialNumber, "serial_number", values["serial_number"], lines) && ok
@@ -123,7 +123,7 @@ func (d *decoder) expression(dst **discovery.Expression, name string, n *node, l
 	// What is wrong with an expression comes with a remedy of its own.
 	var failed *discovery.ExpressionError
 	read := d.scalar(lines[name], n, name, field{
-		wanted: "a regular expression in RE2 syntax such as 'FINISH-.+'",
+		valid: "a regular expression in RE2 syntax such as 'FINISH-.+'",
 		text: func(value string) string {
 			e, err := discovery.NewExpression(value, name == "serial_number")
 			if !errors.As(err, &failed) {
@@ -152,7 +152,7 @@ func (d *decoder) expression(dst **discovery.Expression, name string, n *node, l
 // template sets dst to a template with groups of the rule's expressions, if there is one.
 func (d *decoder) template(rule *discovery.Rule, dst *discovery.Template, name string, n *node, lines map[string]int) {
 	var value string
-	f := field{wanted: wantedTemplate, text: text(&value, maxName), template: true}
+	f := field{valid: validTemplate, text: text(&value, maxName), template: true}
 	if n == nil || !d.scalar(lines[name], n, name, f) {
 		return
 	}
@@ -171,7 +171,7 @@ func (d *decoder) template(rule *discovery.Rule, dst *discovery.Template, name s
 		d.refuse(lines[name], name+" has a dollar sign without a group",
 			"write $group, ${group} or $1, or $$ for a dollar sign")
 	default:
-		d.refuse(lines[name], name+" has neither a group nor text", "give "+wantedTemplate)
+		d.refuse(lines[name], name+" has neither a group nor text", "give "+validTemplate)
 	}
 }
 

@@ -109,14 +109,14 @@ func TestBadDevices(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	t.Setenv(KeyFileVariable, "")
 	for file, want := range map[string]string{
-		"devices: []":                            "1: the list of devices is empty; " + wantedRules,
-		"devices:":                               "1: the list of devices is empty; " + wantedRules,
-		"devices: {alias: x}":                    "1: devices is not a list; " + wantedRules,
-		"devices: all":                           "1: devices is not a list; " + wantedRules,
-		"sessions: []\ndevices: [{}]":            "1: the list of sessions is empty; " + wantedList,
-		"sessions: [" + token + "]\ndevices: []": "2: the list of devices is empty; " + wantedRules,
-		"sessions:\ndevices:":                    "1: the list of sessions is empty; " + wantedList,
-		"races: [{name: x}]":                     "1: the file has neither sessions nor devices; " + wantedAny,
+		"devices: []":                            "1: the list of devices is empty; " + remedyRules,
+		"devices:":                               "1: the list of devices is empty; " + remedyRules,
+		"devices: {alias: x}":                    "1: devices is not a list; " + remedyRules,
+		"devices: all":                           "1: devices is not a list; " + remedyRules,
+		"sessions: []\ndevices: [{}]":            "1: the list of sessions is empty; " + remedyList,
+		"sessions: [" + token + "]\ndevices: []": "2: the list of devices is empty; " + remedyRules,
+		"sessions:\ndevices:":                    "1: the list of sessions is empty; " + remedyList,
+		"races: [{name: x}]":                     "1: the file has neither sessions nor devices; " + remedyAny,
 		"devices:\n- ":                           "2: the rule is empty; write it as {alias: 'FINISH-.+'}, or as {} for every device",
 		"devices:\n- [x]":                        "2: the rule is not a mapping; write it as {alias: 'FINISH-.+'}",
 		"devices:\n- START-.*":                   "2: the rule is not a mapping; write it as {alias: 'FINISH-.+'}",
@@ -182,7 +182,7 @@ func TestKeyFromTheFileOfAVariable(t *testing.T) {
 			"give the API key alone, without quotes"},
 		{"", "'" + apiKey + "'", "", "$RUFUS_API_KEY: has quotes around the key; give the API key alone, without quotes"},
 		{"", "api_key: " + apiKey, "", "$RUFUS_API_KEY: has a name before the key; give the API key alone, without NAME="},
-		{"", "${KEY}", "", "$RUFUS_API_KEY: holds a variable, which nothing replaces; " + wantedKey},
+		{"", "${KEY}", "", "$RUFUS_API_KEY: holds a variable, which nothing replaces; " + remedyKey},
 		{"", "bearer " + apiKey, "", "$RUFUS_API_KEY: has a word before the key; give the API key alone"},
 		{"", "dGhlIGtleQ==", "", "dGhlIGtleQ=="}, // base64 is not NAME=
 	} {

@@ -22,9 +22,9 @@ const (
 )
 
 const (
-	wantedRaces = "list at least one race, for example \"- name: 5k\", or remove races"
-	wantedStart = "a date-time with its UTC offset such as 2026-11-29T09:00:00-03:00"
-	wantedBound = "a duration after the gun such as 14m, or " + wantedStart
+	remedyRaces = "list at least one race, for example \"- name: 5k\", or remove races"
+	validStart  = "a date-time with its UTC offset such as 2026-11-29T09:00:00-03:00"
+	validBound  = "a duration after the gun such as 14m, or " + validStart
 )
 
 // race is one entry of the list of races.
@@ -39,7 +39,7 @@ func (d *decoder) readRaces(list *node) {
 	if list == nil {
 		return
 	}
-	for item := range d.items(list, "races", wantedRaces) {
+	for item := range d.items(list, "races", remedyRaces) {
 		if d.races == nil {
 			d.races = map[string]race{}
 		}
@@ -59,7 +59,7 @@ func (d *decoder) readRace(item *node) {
 	var r race
 	var name string
 	lines, values := d.mapping(item, "a race", []field{
-		{name: "name", wanted: wantedValue, text: text(&name, maxLabelValue)},
+		{name: "name", valid: validValue, text: text(&name, maxLabelValue)},
 		{name: "start"},
 	})
 	if start := values["start"]; start != nil {
@@ -89,7 +89,7 @@ func (d *decoder) starts(n *node) []time.Time {
 	}
 	switch {
 	case len(waves) == 0:
-		d.refuse(n.Line, "start is an empty list", "give "+wantedStart+", or remove start")
+		d.refuse(n.Line, "start is an empty list", "give "+validStart+", or remove start")
 	case len(waves) > maxWaves:
 		d.refuse(n.Line, fmt.Sprintf("start has more than %d waves", maxWaves), "keep those of this event")
 		return nil
@@ -100,7 +100,7 @@ func (d *decoder) starts(n *node) []time.Time {
 			break
 		}
 		var start time.Time
-		if d.scalar(wave.Line, follow(wave), "start", field{wanted: wantedStart, text: dateTime(&start)}) {
+		if d.scalar(wave.Line, follow(wave), "start", field{valid: validStart, text: dateTime(&start)}) {
 			starts = append(starts, start)
 		}
 	}
@@ -161,12 +161,12 @@ func (d *decoder) bounds(n *node, line int) (from, until bound, ok bool) {
 		return from, until, false
 	}
 	lines, _ := d.mapping(n, "expected", []field{
-		{name: "from", wanted: wantedBound, text: from.set},
-		{name: "until", wanted: wantedBound, text: until.set},
+		{name: "from", valid: validBound, text: from.set},
+		{name: "until", valid: validBound, text: until.set},
 	})
 	for _, name := range []string{"from", "until"} {
 		if lines[name] == 0 {
-			d.refuse(line, "expected has no "+name, "give "+wantedBound)
+			d.refuse(line, "expected has no "+name, "give "+validBound)
 		}
 	}
 	switch {

@@ -29,15 +29,15 @@ var (
 		"session", "alias", "follows", "reason", "status", "model", "firmware", "job", "instance", "le", "quantile",
 	}
 
-	wantedName  = fmt.Sprintf("1 to %d printable characters", maxName)
-	wantedValue = fmt.Sprintf("1 to %d printable characters", maxLabelValue)
+	validName  = fmt.Sprintf("1 to %d printable characters", maxName)
+	validValue = fmt.Sprintf("1 to %d printable characters", maxLabelValue)
 )
 
 // sessions decodes the list of sessions.
 func (d *decoder) sessions(list *node) []entry.Entry {
 	var sessions []entry.Entry
 	ids, names := map[rufus.Secret]int{}, map[string]int{} // where each was first seen
-	for item := range d.items(list, "sessions", wantedList) {
+	for item := range d.items(list, "sessions", remedyList) {
 		session, line := d.session(item)
 		if id := session.Target.ID; id != (rufus.Secret{}) {
 			if first := ids[id.Upper()]; first != 0 {
@@ -67,13 +67,13 @@ func (d *decoder) session(item *node) (entry.Entry, int) {
 	nameLine := item.Line
 	token := d.id(&session.Target, rufus.Token)
 	fields := []field{
-		{name: "token", wanted: "a session token", text: token},
-		{name: "device", wanted: "a device id", text: d.id(&session.Target, rufus.Device)},
-		{name: "name", wanted: wantedName, text: text(&name, maxName)},
-		{name: "race", wanted: wantedValue, text: text(&race, maxLabelValue)},
+		{name: "token", valid: "a session token", text: token},
+		{name: "device", valid: "a device id", text: d.id(&session.Target, rufus.Device)},
+		{name: "name", valid: validName, text: text(&name, maxName)},
+		{name: "race", valid: validValue, text: text(&race, maxLabelValue)},
 		{name: "labels"},
 		{name: "expected"},
-		{name: "silent_after", wanted: "a duration such as 10m, or 0s for never",
+		{name: "silent_after", valid: "a duration such as 10m, or 0s for never",
 			text: duration(&session.SilentAfter, 0)},
 	}
 	switch {
@@ -165,7 +165,7 @@ func (d *decoder) labels(n *node) (labels map[string]string, lines map[string]in
 			d.refuse(key.Line, quote("label", name)+" is taken by the exporter or by Prometheus", "choose another name")
 		default:
 			d.scalar(lineOf(key, value), value, quote("label", name),
-				field{wanted: wantedValue, text: text(&label, maxLabelValue)})
+				field{valid: validValue, text: text(&label, maxLabelValue)})
 			lines[name] = key.Line
 			d.addLabel(labels, name, label, key.Line, value.Line)
 		}

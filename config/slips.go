@@ -34,11 +34,11 @@ var (
 
 const (
 	holdsVariable = "holds a variable, which nothing replaces"
-	wantedKey     = "set $" + KeyVariable + " or $" + KeyFileVariable + " in the environment and remove the setting, " +
+	remedyKey     = "set $" + KeyVariable + " or $" + KeyFileVariable + " in the environment and remove the setting, " +
 		"or give key_file the path of a file that holds the key"
-	wantedNoVariable = "write the value itself; only the API key can come from the environment, by $" + KeyVariable +
+	remedyNoVariable = "write the value itself; only the API key can come from the environment, by $" + KeyVariable +
 		" or $" + KeyFileVariable
-	wantedQuote = "put the same quote at both ends of the value"
+	remedyQuote = "put the same quote at both ends of the value"
 )
 
 // isVariable reports whether text was meant to be replaced by something else, as a shell or a template would.
@@ -79,7 +79,7 @@ func (d *decoder) slip(value *node, wrong bool) bool {
 	switch value.Style {
 	case yaml.DoubleQuotedStyle, yaml.SingleQuotedStyle:
 		if leavesOpen(d.raw[first]) != 0 && (wrong || swallowed.MatchString(value.Value)) {
-			d.refuse(value.Line, "a quote is not closed in this line", wantedQuote)
+			d.refuse(value.Line, "a quote is not closed in this line", remedyQuote)
 			return true
 		}
 	case 0:
@@ -104,7 +104,7 @@ func (d *decoder) slipInSyntax(at int) bool {
 	// A quote that is not closed ends where the next one begins, which may be many lines below.
 	for i, seen := at, []byte(nil); i >= 0; i-- {
 		if quote := leavesOpen(d.raw[i]); quote != 0 && !bytes.ContainsRune(seen, rune(quote)) {
-			d.refuse(i+1, "a quote is not closed in this line", wantedQuote)
+			d.refuse(i+1, "a quote is not closed in this line", remedyQuote)
 			return true
 		}
 		if i < at {
@@ -112,7 +112,7 @@ func (d *decoder) slipInSyntax(at int) bool {
 		}
 	}
 	if isVariable(string(d.raw[at])) {
-		d.refuse(at+1, "there is a variable, which nothing replaces", wantedNoVariable)
+		d.refuse(at+1, "there is a variable, which nothing replaces", remedyNoVariable)
 		return true
 	}
 	found := false

@@ -184,7 +184,7 @@ func particular(t *testing.T) (edits []edit) {
 	} {
 		remedy := "a date-time with its UTC offset"
 		if strings.HasPrefix(bad, `"`) {
-			remedy = wantedQuote
+			remedy = remedyQuote
 		}
 		add(at("start: "), "2026-11-29T09:00:00-03:00", bad, what, remedy)
 	}
@@ -205,7 +205,7 @@ func particular(t *testing.T) (edits []edit) {
 		add(line, id, "https://runonrufus.com/"+id, name+" has characters other than", "give a ")
 		add(line, id, apiKey, name+" is an API key", "give a ")
 		add(line, id, "$TOKEN", name+" holds a variable", "$RUFUS_API_KEY")
-		add(line, id, "'"+id, "a quote is not closed", wantedQuote)
+		add(line, id, "'"+id, "a quote is not closed", remedyQuote)
 	}
 	add(at(token), token, "token:"+token, "no space after the colon", `"name: value"`)
 	add(at(token), token, "token "+token, "no colon", `"name: value"`)
@@ -276,7 +276,7 @@ func particular(t *testing.T) (edits []edit) {
 		`""`:                                  {"alias is empty", "or remove the setting"},
 		device:                                {"alias is a device id or a token", "- device: ..."},
 		"FINISH-${RACE}":                      {"alias holds a variable", "write the value itself"},
-		"'(?P<point>START)-(?P<race>.+)":      {"a quote is not closed", wantedQuote},
+		"'(?P<point>START)-(?P<race>.+)":      {"a quote is not closed", remedyQuote},
 		"\"(?P<point>START)\\-(?P<race>.+)\"": {"YAML: found unknown escape character", "single quotes"},
 	} {
 		add(alias, "(?P<point>START|TURN)-(?P<race>.+)", bad, c[0], c[1])

@@ -54,7 +54,7 @@ func (d *decoder) visit(n *node) bool {
 	d.values++
 	if d.values == maxValues+1 {
 		d.refuse(n.Line, "the file holds too many values (an alias counts each time it is used)",
-			wantedSplit)
+			remedySplit)
 	}
 	return d.values <= maxValues
 }
@@ -66,7 +66,7 @@ func (d *decoder) document(data []byte) *node {
 		return nil
 	}
 	if line := crowded(data); line != 0 {
-		d.refuse(line, "the file holds too many values", wantedSplit)
+		d.refuse(line, "the file holds too many values", remedySplit)
 		return nil
 	}
 	d.raw = bytes.Split(data, []byte("\n"))
@@ -75,7 +75,7 @@ func (d *decoder) document(data []byte) *node {
 	case problem != "":
 		d.syntax(data, problem)
 	case len(documents) == 0:
-		d.refuse(1, "the file is empty", wantedList)
+		d.refuse(1, "the file is empty", remedyList)
 	case len(documents) > 1:
 		d.refuse(documents[1].Line, "a second YAML document begins here", "keep one: delete the line with ---")
 	default:
@@ -98,7 +98,7 @@ func unprintable(data []byte) int {
 	return 0
 }
 
-const wantedSplit = "write the sessions out, or split them over several exporters"
+const remedySplit = "write the sessions out, or split them over several exporters"
 
 // crowded returns the line in which data begins to hold more than maxNodes nodes, 0 if it does not. It counts what can
 // begin a node, and so never too few: in a flow list or mapping a key and a value, elsewhere one.
@@ -214,21 +214,21 @@ func isUnset(n *node) bool   { return n == nil || isNull(n) }
 // field is a key that a mapping may have.
 type field struct {
 	name string
-	// text takes a scalar and returns what is wrong with it, "" when nothing is; wanted completes "give ...". Without
+	// text takes a scalar and returns what is wrong with it, "" when nothing is; valid completes "give ...". Without
 	// text, the caller of mapping reads the value.
-	text   func(value string) (problem string)
-	wanted string
+	text  func(value string) (problem string)
+	valid string
 	// ${...} in the text stands for a group.
 	template bool
 }
 
 // scalar gives a value to its field, and reports whether nothing is wrong with it.
 func (d *decoder) scalar(line int, value *node, name string, f field) bool {
-	set, remedy := f.text, "give "+f.wanted
+	set, remedy := f.text, "give "+f.valid
 	if isVariable(value.Value) && !f.template {
-		set, remedy = func(string) string { return holdsVariable }, wantedNoVariable
+		set, remedy = func(string) string { return holdsVariable }, remedyNoVariable
 		if name == "key" || name == "key_file" {
-			remedy = wantedKey
+			remedy = remedyKey
 		}
 	}
 	problem := read(value, set)
@@ -284,14 +284,14 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 }
 
 // items returns the values of a list, which must have some.
-func (d *decoder) items(n *node, name, wanted string) iter.Seq[*node] {
+func (d *decoder) items(n *node, name, remedy string) iter.Seq[*node] {
 	return func(yield func(*node) bool) {
 		switch {
 		case !isList(n) && !isNull(n):
-			d.refuse(n.Line, name+" is not a list", wanted)
+			d.refuse(n.Line, name+" is not a list", remedy)
 			return
 		case len(n.Content) == 0:
-			d.refuse(n.Line, "the list of "+name+" is empty", wanted)
+			d.refuse(n.Line, "the list of "+name+" is empty", remedy)
 		}
 		for _, item := range n.Content {
 			if !d.visit(item) || !yield(follow(item)) {

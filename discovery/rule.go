@@ -91,7 +91,7 @@ func NewExpression(source string, exact bool) (*Expression, error) {
 	return &Expression{source: source, re: re, exact: exact}, nil
 }
 
-const wantedExpression = "give a regular expression in RE2 syntax such as 'FINISH-.+'"
+const remedyExpression = "give a regular expression in RE2 syntax such as 'FINISH-.+'"
 
 var (
 	errTooLong  = &ExpressionError{"is longer than 500 characters", "write a shorter expression, or several rules"}
@@ -106,7 +106,7 @@ func expressionError(err error) *ExpressionError {
 	if ok && expressionErrors[parse.Code] != nil {
 		return expressionErrors[parse.Code]
 	}
-	return &ExpressionError{"is not a valid expression", wantedExpression}
+	return &ExpressionError{"is not a valid expression", remedyExpression}
 }
 
 var expressionErrors = map[syntax.ErrorCode]*ExpressionError{
@@ -117,7 +117,7 @@ var expressionErrors = map[syntax.ErrorCode]*ExpressionError{
 		`remove it, or write \) for the character itself`},
 	syntax.ErrMissingBracket:    {"has a [ without a closing ]", `add the ], or write \[ for the character itself`},
 	syntax.ErrTrailingBackslash: {"ends with a backslash", `write \\ for the character itself`},
-	syntax.ErrInvalidPerlOp:     {"uses syntax that RE2 does not have, such as lookahead", wantedExpression},
+	syntax.ErrInvalidPerlOp:     {"uses syntax that RE2 does not have, such as lookahead", remedyExpression},
 	syntax.ErrInvalidNamedCapture: {"has a group whose name is not valid",
 		"write (?P<name>...), with letters, digits and _ in the name"},
 	syntax.ErrInvalidEscape:     {"has a backslash before a character that needs none", "remove the backslash"},
