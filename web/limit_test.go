@@ -213,9 +213,10 @@ func TestAPanicGivesItsPlaceBack(t *testing.T) {
 // Of connections without a request the oldest are closed; those that are in use are not.
 func TestLimitIdle(t *testing.T) {
 	const most = 3
-	release := make(chan struct{})
+	begun, release := make(chan struct{}), make(chan struct{})
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
+			close(begun)
 			<-release
 		}
 	}))
@@ -242,6 +243,7 @@ func TestLimitIdle(t *testing.T) {
 	if _, err := io.WriteString(slow, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
+	<-begun // until the server has read the request, the connection is one without
 	var conns []net.Conn
 	for range 3 * most {
 		conns = append(conns, dial())
