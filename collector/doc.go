@@ -12,8 +12,8 @@
 // and one limit of requests for the whole process. While the lock is held, nothing is formatted or logged.
 //
 // The API can ask to wait (429, or 503 with Retry-After). Then no request for that resource is sent until the time is
-// over. If two different resources are told so within a minute, the whole account is meant: no request at all is sent,
-// and afterwards one tries before the others follow.
+// over. If it asks so for two different resources within a minute, the whole account is meant: no request at all is
+// sent, and afterwards one tries before the others follow.
 //
 // A session passes through rufus.Session, Status and its series. To expose another field, add a line to the tables in
 // metrics.go.

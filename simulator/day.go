@@ -169,7 +169,7 @@ type session struct {
 
 // newIndex copies day and applies the rules of the API to it: sessions in the order of their creation, each closed
 // by the next one, and with only the passings that arrived while it was open. It panics when two sessions or two
-// devices have the same id, which is a mistake in a test.
+// devices have the same id, which is an error in a test.
 func newIndex(day Day) *index {
 	x := &index{
 		Day: day.clone(), source: day,
@@ -224,7 +224,7 @@ func arrived(p []Passing, t time.Time) int {
 	return sort.Search(len(p), func(i int) bool { return !p[i].Arrived.Before(t) })
 }
 
-// reached says whether something that happens at event, if not zero, has happened at t.
+// reached reports whether something that happens at event, if not zero, has happened at t.
 func reached(t, event time.Time) bool { return !event.IsZero() && !t.Before(event) }
 
 // moment is an instant of the day: now in the day's own time, and how much later it really is.
@@ -246,7 +246,7 @@ func (x *index) moment(t time.Time) moment {
 	return moment{now: t.Add(-laps), laps: laps}
 }
 
-// bound says whether the account has the device.
+// bound reports whether the account has the device.
 func (m moment) bound(d *Device) bool {
 	return d != nil && !m.now.Before(d.Bound) && !reached(m.now, d.Unbound)
 }
@@ -262,12 +262,12 @@ func (m moment) alias(d *Device) string {
 	return alias
 }
 
-// exists says whether the API knows the session.
+// exists reports whether the API knows the session.
 func (m moment) exists(s session) bool {
 	return s.Session != nil && m.bound(s.device) && !m.now.Before(s.Created) && !reached(m.now, s.Deleted)
 }
 
-// active says whether the session receives passings.
+// active reports whether the session receives passings.
 func (m moment) active(s *Session) bool { return !reached(m.now, s.Closed) }
 
 // passings returns those that have arrived and are still there.
