@@ -193,6 +193,24 @@ func knownKeys(t *testing.T, text string) []string {
 	return strings.Split(lists[0], ", ")
 }
 
+// What the README says how to check that the exporter works, except in Prometheus.
+func TestReadmeCheck(t *testing.T) {
+	t.Parallel()
+	checks := regexp.MustCompile("(?m)^\\| http://localhost:10210(/\\S*) \\| .*?`(.*?)`").
+		FindAllStringSubmatch(section(t, readme, "From a key to a watched race"), -1)
+	if len(checks) != 2 {
+		t.Fatalf("checks: %q", checks)
+	}
+	e := start(t, settings(serveAPI(t, http.HandlerFunc(healthy)).url)+entries("one"))
+	for _, check := range checks {
+		if _, text := e.get(check[1]); !slices.ContainsFunc(strings.Split(text, "\n"), func(line string) bool {
+			return strings.HasPrefix(line, check[2])
+		}) {
+			t.Errorf("no %q on %s", check[2], check[1])
+		}
+	}
+}
+
 // The README is a front page: what takes longer stands in docs.
 func TestReadmeIsShort(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"math"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -39,6 +40,25 @@ func TestDocumentedQueries(t *testing.T) {
 		})
 	}
 	p.checkWarnings(t)
+}
+
+// What the README adds to prometheus.yml for alerts is valid next to what it begins with, and to the rules.
+func TestReadmeAlerting(t *testing.T) {
+	t.Parallel()
+	blocks := regexp.MustCompile("(?ms)^   ```yaml\n(   rule_files:.*?)^   ```$").FindAllStringSubmatch(readFile(t, "../README.md"), -1)
+	if len(blocks) != 1 {
+		t.Fatalf("%d blocks with rule_files in the README", len(blocks))
+	}
+	alerting := strings.ReplaceAll("\n"+blocks[0][1], "\n   ", "\n")
+	path := file(t, "prometheus.yml", documented(t, "../README.md", "localhost:10210", "")+alerting)
+	rules := filepath.Join(filepath.Dir(path), "rufus.rules.yml")
+	if err := os.WriteFile(rules, []byte(readFile(t, rulesFile)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	report := run(t, nil, tool(t, "promtool"), "check", "config", path)
+	if !strings.Contains(report, "SUCCESS: 1 rule files found") {
+		t.Errorf("promtool check config: %s", report)
+	}
 }
 
 // promQLBlocks returns the queries of a Markdown file: those in code blocks of PromQL, with an empty line between two.
