@@ -201,7 +201,7 @@ func TestReadmeCheck(t *testing.T) {
 	if len(checks) != 2 {
 		t.Fatalf("checks: %q", checks)
 	}
-	e := start(t, settings(serveAPI(t, http.HandlerFunc(healthy)).url)+entries("one"))
+	e := start(t, settings(serveAPI(t, healthy).url)+entries("one"))
 	for _, check := range checks {
 		if _, text := e.get(check[1]); !slices.ContainsFunc(strings.Split(text, "\n"), func(line string) bool {
 			return strings.HasPrefix(line, check[2])
