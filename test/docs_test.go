@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -134,6 +135,31 @@ func TestDocumentedFlags(t *testing.T) {
 	// What --help leaves out.
 	existing = append(existing, "help-man", "completion-script-bash", "completion-script-zsh")
 	same(t, flags, "flag", all("`--([\\w.-]+)", document(t, flags)), existing)
+}
+
+// Exit codes, variables of the environment, and paths: what is listed is there.
+func TestDocumentedSurface(t *testing.T) {
+	t.Parallel()
+	codes := []string{strconv.Itoa(exitStopped), strconv.Itoa(exitFailed), strconv.Itoa(exitUsage)}
+	same(t, flags, "exit code", all(`(?m)^\| (\d+)`, section(t, flags, "Exit codes")), codes)
+	same(t, flags, "variable", all("(?m)^\\| `(\\w+)`", section(t, flags, "Environment")),
+		[]string{config.KeyVariable, config.KeyFileVariable})
+
+	paths := all("`(/[^`]*)`", strings.Join(all(`(?m)^\| ([^|]*) \|`, section(t, flags, "Paths")), "\n"))
+	if len(paths) < 7 {
+		t.Fatalf("paths: %q", paths)
+	}
+	e := start(t, settings(serveAPI(t, healthy).url)+entries("one"), "--web.enable-lifecycle")
+	for _, path := range paths {
+		method := http.MethodGet
+		if path == "/-/reload" {
+			method = http.MethodPost
+		}
+		resp, text := e.do(e.request(method, strings.ReplaceAll(path, "NAME", "one")))
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s %s: %s %s", method, path, resp.Status, text)
+		}
+	}
 }
 
 // The example must load as it stands, apart from the key's file, and every key that there is must at least be named.
