@@ -136,7 +136,7 @@ const lastTurn = 2
 
 // turnLocked returns when in a fetch a resource is asked for. Within a turn the order is random. A fixed order, even
 // one that rotates, would let the deadline cut off the same ones again and again; so those that missed the last one
-// come first. While one request tries, what was told to wait comes last: it could be the only one that is told so.
+// come first. While one request tries, what was told to wait comes last: it could be the only one that has to.
 func (r *resource) turnLocked() int {
 	switch {
 	case r.fetcher.probing && r.wait.err != nil:
@@ -248,8 +248,8 @@ func (s *scheduler) requestLocked(r *resource, now time.Time) (*request, error) 
 	return r.request, nil
 }
 
-// Age returns how old at is now, by whichever clock says more: that of Go stands still while a machine sleeps, and that
-// on the wall can be put back.
+// Age returns how old at is now, by the clock that says more: Go's monotonic clock stands still while a machine sleeps,
+// and the wall clock can be put back.
 func Age(now, at time.Time) time.Duration {
 	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)))
 }

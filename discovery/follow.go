@@ -76,8 +76,8 @@ func (e *TooManyError) Error() string {
 // Follow applies the rules to the devices of the account: the first rule that matches a device decides. The result
 // depends on the order of the rules only. A device that one of the sessions names keeps that entry.
 //
-// An entry in kept is used again as it is for its device, whatever the device is called by now and whichever rule that
-// matches, so that a rename in mid-race breaks no alert. Kept entries come first when there are more than MaxDevices.
+// An entry in kept is used again as it is for its device, even if the device has another name now or matches another
+// rule, so that a rename in mid-race breaks no alert. Kept entries come first when there are more than MaxDevices.
 // A device that is missing from devices is not followed, kept or not.
 func (p *Plan) Follow(sessions []entry.Entry, devices []Device, kept []Followed) Result {
 	var result Result

@@ -228,15 +228,15 @@ func TestEveryAlertIsTested(t *testing.T) {
 	}
 }
 
-// The rules and their tests use no metric that does not exist: the README's tables are those of the program.
+// The rules and their tests use no metric that does not exist: the tables of docs/metrics.md are those of the program.
 func TestMetricsExist(t *testing.T) {
-	documented := read(t, "../README.md")
+	documented := read(t, "../docs/metrics.md")
 	comment := regexp.MustCompile(`(?m)^\s*#.*$`)
 	metric := regexp.MustCompile(`\brufus_(?:session|device|devices|api|exporter)_[a-z_]+`)
 	for _, file := range []string{"rufus.rules.yml", "rufus.rules_test.yml"} {
 		for _, name := range metric.FindAllString(comment.ReplaceAllString(read(t, file), ""), -1) {
 			if !strings.Contains(documented, "`"+name) {
-				t.Errorf("%s: %s is not among the metrics in the README", file, name)
+				t.Errorf("%s: %s is not among the metrics in docs/metrics.md", file, name)
 			}
 		}
 	}

@@ -169,7 +169,7 @@ type session struct {
 
 // newIndex copies day and applies the rules of the API to it: sessions in the order of their creation, each closed
 // by the next one, and with only the passings that arrived while it was open. It panics when two sessions or two
-// devices have the same id, which is a mistake in a test.
+// devices have the same id, which is an error in a test.
 func newIndex(day Day) *index {
 	x := &index{
 		Day: day.clone(), source: day,

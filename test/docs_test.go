@@ -3,10 +3,13 @@
 package test
 
 import (
+	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,13 +19,51 @@ import (
 	"rufus_exporter/simulator"
 )
 
-func readme(t *testing.T) string {
+const (
+	readme          = "README.md"
+	metrics         = "docs/metrics.md"
+	configuration   = "docs/configuration.md"
+	flags           = "docs/flags.md"
+	troubleshooting = "docs/troubleshooting.md"
+)
+
+// document returns the text of a file, whose path is relative to the top of the repository.
+func document(t *testing.T, path string) string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile(filepath.Join("..", path))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// documents returns the paths of all Markdown files, relative to the top of the repository.
+func documents(t *testing.T) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if entry != nil && entry.IsDir() && (entry.Name() == ".git" || entry.Name() == "dist") {
+			return fs.SkipDir
+		}
+		if filepath.Ext(path) == ".md" {
+			paths = append(paths, filepath.ToSlash(strings.TrimPrefix(path, "../")))
+		}
+		return err
+	})
+	if err != nil || !slices.Contains(paths, readme) {
+		t.Fatalf("%q, %v", paths, err)
+	}
+	return paths
+}
+
+// section returns what stands below a heading of the second level.
+func section(t *testing.T, path, heading string) string {
+	t.Helper()
+	_, text, ok := strings.Cut(document(t, path), "\n## "+heading+"\n")
+	if !ok {
+		t.Fatalf("%s has no section %s", path, heading)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	return text
 }
 
 // all returns the first group of every match.
@@ -33,23 +74,23 @@ func all(pattern, text string) (found []string) {
 	return found
 }
 
-// same checks that the README names exactly what the program has.
-func same(t *testing.T, what string, documented, existing []string) {
+// same checks that a document names exactly what the program has.
+func same(t *testing.T, path, what string, documented, existing []string) {
 	t.Helper()
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(existing))) {
 		if !slices.Contains(documented, name) {
-			t.Errorf("README.md lacks the %s %s", what, name)
+			t.Errorf("%s lacks the %s %s", path, what, name)
 		}
 	}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(documented))) {
 		if !slices.Contains(existing, name) {
-			t.Errorf("README.md has the %s %s, which the program has not", what, name)
+			t.Errorf("%s has the %s %s, which the program does not have", path, what, name)
 		}
 	}
 }
 
-// The metric tables of the README against what is exposed by an exporter that has something to say about everything.
-func TestReadmeMetrics(t *testing.T) {
+// The metric tables against what is exposed by an exporter that has something to say about everything.
+func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
 	var waits atomic.Bool
 	api := serveAPI(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -75,42 +116,61 @@ func TestReadmeMetrics(t *testing.T) {
 	}
 	_, text := e.get("/metrics?collect[]=exporter") // after the wait has begun
 	exposed = append(exposed, all(`(?m)^# TYPE (rufus_\S+)`, text)...)
-	same(t, "metric", all("(?m)^\\| `(rufus_\\w+)`", readme(t)), exposed)
+	same(t, metrics, "metric", all("(?m)^\\| `(rufus_\\w+)`", document(t, metrics)), exposed)
 }
 
-func TestReadmeReasons(t *testing.T) {
+func TestDocumentedReasons(t *testing.T) {
 	t.Parallel()
-	_, trouble, _ := strings.Cut(readme(t), "\n## Trouble\n")
 	var reasons []string
 	for _, reason := range rufus.Reasons() {
 		reasons = append(reasons, string(reason))
 	}
-	same(t, "reason", all("(?m)^\\| `(\\w+)`", trouble), reasons)
+	same(t, troubleshooting, "reason", all("(?m)^\\| `(\\w+)`", section(t, troubleshooting, "Reasons")), reasons)
 }
 
-func TestReadmeFlags(t *testing.T) {
+func TestDocumentedFlags(t *testing.T) {
 	t.Parallel()
 	_, help, _ := runs(t, "", "--help")
-	flags := all(`(?m)^ {2,6}(?:-\w, )?--(?:\[no-\])?([\w.-]+)`, help)
+	existing := all(`(?m)^ {2,6}(?:-\w, )?--(?:\[no-\])?([\w.-]+)`, help)
 	// What --help leaves out.
-	flags = append(flags, "help-man", "completion-script-bash", "completion-script-zsh")
-	same(t, "flag", all("`--([\\w.-]+)", readme(t)), flags)
+	existing = append(existing, "help-man", "completion-script-bash", "completion-script-zsh")
+	same(t, flags, "flag", all("`--([\\w.-]+)", document(t, flags)), existing)
+}
+
+// Exit codes, variables of the environment, and paths: what is listed is there.
+func TestDocumentedSurface(t *testing.T) {
+	t.Parallel()
+	codes := []string{strconv.Itoa(exitStopped), strconv.Itoa(exitFailed), strconv.Itoa(exitUsage)}
+	same(t, flags, "exit code", all(`(?m)^\| (\d+)`, section(t, flags, "Exit codes")), codes)
+	same(t, flags, "variable", all("(?m)^\\| `(\\w+)`", section(t, flags, "Environment")),
+		[]string{config.KeyVariable, config.KeyFileVariable})
+
+	paths := all("`(/[^`]*)`", strings.Join(all(`(?m)^\| ([^|]*) \|`, section(t, flags, "Paths")), "\n"))
+	if len(paths) < 7 {
+		t.Fatalf("paths: %q", paths)
+	}
+	e := start(t, settings(serveAPI(t, healthy).url)+entries("one"), "--web.enable-lifecycle")
+	for _, path := range paths {
+		method := http.MethodGet
+		if path == "/-/reload" {
+			method = http.MethodPost
+		}
+		resp, text := e.do(e.request(method, strings.ReplaceAll(path, "NAME", "one")))
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s %s: %s %s", method, path, resp.Status, text)
+		}
+	}
 }
 
 // The example must load as it stands, apart from the key's file, and every key that there is must at least be named.
-func TestReadmeConfiguration(t *testing.T) {
+func TestDocumentedConfiguration(t *testing.T) {
 	t.Parallel()
-	_, section, ok := strings.Cut(readme(t), "\n## Configuration\n")
-	if !ok {
-		t.Fatal("README.md has no section Configuration")
-	}
-	section, _, _ = strings.Cut(section, "\n## ")
-	examples := all("(?s)```yaml\n(.*?)```", section)
+	examples := all("(?s)```yaml\n(.*?)```", document(t, configuration))
 	if len(examples) == 0 {
-		t.Fatal("the section Configuration has no example")
+		t.Fatalf("%s has no example", configuration)
 	}
 	for _, example := range examples {
-		if _, err := config.Parse([]byte(example), "README.md"); err != nil {
+		if _, err := config.Parse([]byte(example), configuration); err != nil {
 			for problem := range strings.Lines(err.Error()) {
 				if !strings.Contains(problem, "key_file cannot be read") {
 					t.Errorf("the example: %s", problem)
@@ -133,14 +193,14 @@ func TestReadmeConfiguration(t *testing.T) {
 		known = append(known, keys...)
 		for _, key := range keys {
 			if !slices.Contains(named, key) {
-				t.Errorf("README.md lacks the key %s %s", key, where)
+				t.Errorf("%s lacks the key %s %s", configuration, key, where)
 			}
 		}
 	}
 	// Its comments may name keys as well; whatever looks like one must be one, or the name of a header.
 	for _, word := range all(`[\s(]([a-z]+(?:_[a-z]+)+)\b`, example) {
 		if !slices.Contains(known, word) && word != "api_key" {
-			t.Errorf("README.md has the key %s, which the program has not", word)
+			t.Errorf("%s has the key %s, which the program does not have", configuration, word)
 		}
 	}
 }
@@ -157,4 +217,73 @@ func knownKeys(t *testing.T, text string) []string {
 		t.Fatalf("no known keys in: %s", err)
 	}
 	return strings.Split(lists[0], ", ")
+}
+
+// What the README says how to check that the exporter works, except in Prometheus.
+func TestReadmeCheck(t *testing.T) {
+	t.Parallel()
+	checks := regexp.MustCompile("(?m)^\\| http://localhost:10210(/\\S*) \\| .*?`(.*?)`").
+		FindAllStringSubmatch(section(t, readme, "From a key to a watched race"), -1)
+	if len(checks) != 2 {
+		t.Fatalf("checks: %q", checks)
+	}
+	e := start(t, settings(serveAPI(t, healthy).url)+entries("one"))
+	for _, check := range checks {
+		if _, text := e.get(check[1]); !slices.ContainsFunc(strings.Split(text, "\n"), func(line string) bool {
+			return strings.HasPrefix(line, check[2])
+		}) {
+			t.Errorf("no %q on %s", check[2], check[1])
+		}
+	}
+}
+
+// The README is a front page: what takes longer stands in docs.
+func TestReadmeIsShort(t *testing.T) {
+	t.Parallel()
+	if lines := strings.Count(document(t, readme), "\n"); lines > 150 {
+		t.Errorf("README.md has %d lines, more than 150", lines)
+	}
+}
+
+// Links lead to files and headings that exist. Those to other sites are not followed.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	code := regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	checked := 0
+	for _, path := range documents(t) {
+		text := code.ReplaceAllString(document(t, path), "")
+		targets := all(`\]\(\s*([^)\s]+)\s*\)`, text)
+		targets = append(targets, all(`(?:src|href)="([^"]+)"`, text)...)
+		for _, target := range targets {
+			if strings.Contains(target, "://") {
+				continue
+			}
+			checked++
+			file, anchor, _ := strings.Cut(target, "#")
+			linked := path
+			if file != "" {
+				linked = filepath.ToSlash(filepath.Join(filepath.Dir(path), file))
+			}
+			if _, err := os.Stat(filepath.Join("..", linked)); err != nil {
+				t.Errorf("%s links to %s: %v", path, target, err)
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(document(t, linked)), anchor) {
+				t.Errorf("%s links to %s, but %s has no such heading", path, target, linked)
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("only %d links found", checked)
+	}
+}
+
+// anchors returns the anchors that GitHub gives to the headings of a text.
+func anchors(text string) (found []string) {
+	text = regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(text, "") // where # begins a comment
+	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	for _, heading := range all(`(?m)^#+ (.*)$`, text) {
+		found = append(found, strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(heading), ""), " ", "-"))
+	}
+	return found
 }

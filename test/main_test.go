@@ -11,7 +11,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Exit codes, as documented in the README.
+// Exit codes, as documented in docs/flags.md.
 const (
 	exitStopped = 0
 	exitFailed  = 1

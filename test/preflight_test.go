@@ -48,12 +48,11 @@ func independent(w http.ResponseWriter, r *http.Request) {
 // The four steps of the README, in front of the demo's API and of another one.
 func TestFromAKeyToAWatchedRace(t *testing.T) {
 	t.Parallel()
-	_, section, _ := strings.Cut(readme(t), "\n## From a key to a watched race\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	_, rules, _ := strings.Cut(section, "```yaml\n")
+	steps := section(t, readme, "From a key to a watched race")
+	_, rules, _ := strings.Cut(steps, "```yaml\n")
 	rules, _, _ = strings.Cut(rules, "```")
 	rules = strings.ReplaceAll("\n"+rules, "\n   ", "\n") // it is part of a list
-	columns := all(`(?m)^ +(SESSION .*)$`, section)
+	columns := all(`(?m)^ +(SESSION .*)$`, steps)
 	for name, test := range map[string]struct {
 		api      http.Handler
 		sessions int
