@@ -87,7 +87,7 @@ func NewClient(o Options) *Client {
 		req.URL = &target
 		return req
 	}
-	return &Client{o: o, key: NewMask([]Secret{o.Key}), request: request}
+	return &Client{o: o, key: newMask([]Secret{o.Key}, 1), request: request}
 }
 
 // query is one request to the API.

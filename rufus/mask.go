@@ -16,15 +16,18 @@ type Mask struct {
 	shortest, longest int                  // length of the secrets in bytes
 }
 
-// minSecret is the length of the shortest secret that is looked for, in bytes. An id such as "run" would hide half of
+// minID is the length of the shortest token or id that is looked for, in bytes. One such as "run" would hide half of
 // every text.
-const minSecret = 8
+const minID = 8
 
 // NewMask returns a mask that finds these secrets, which must be ASCII. Those of less than 8 characters are ignored.
-func NewMask(secrets []Secret) Mask {
+func NewMask(secrets []Secret) Mask { return newMask(secrets, minID) }
+
+// newMask returns a mask that finds those of the secrets that have at least a number of bytes, 1 or more.
+func newMask(secrets []Secret, least int) Mask {
 	var all []string
 	for _, secret := range secrets {
-		if value := secret.Reveal(); len(value) >= minSecret {
+		if value := secret.Reveal(); len(value) >= least {
 			all = append(all, string(lower([]byte(value))))
 		}
 	}
@@ -33,15 +36,16 @@ func NewMask(secrets []Secret) Mask {
 	}
 	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) }) // the longest first
 	m := Mask{shortest: len(all[len(all)-1]), longest: len(all[0])}
+	prefix := min(minID, m.shortest)
 	byPrefix := make(map[string][]string, len(all))
 	for _, secret := range all {
-		byPrefix[secret[:minSecret]] = append(byPrefix[secret[:minSecret]], secret)
+		byPrefix[secret[:prefix]] = append(byPrefix[secret[:prefix]], secret)
 	}
 	m.find = func(low []byte) int {
 		if len(low) < m.shortest {
 			return 0
 		}
-		for _, secret := range byPrefix[string(low[:minSecret])] {
+		for _, secret := range byPrefix[string(low[:prefix])] {
 			if len(secret) <= len(low) && string(low[:len(secret)]) == secret {
 				return len(secret)
 			}
