@@ -85,6 +85,7 @@ func TestCompose(t *testing.T) {
 		"prometheus/etc/prometheus/prometheus.yml":               stackPrometheus,
 		"prometheus/etc/prometheus/rufus.rules.yml":              rulesFile,
 		"alertmanager/etc/alertmanager/alertmanager.yml":         alertmanagerFile,
+		"alertmanager/etc/alertmanager/notifications.tmpl":       notificationsFile,
 		"grafana/etc/grafana/provisioning/datasources/rufus.yml": stackDatasource,
 		"grafana/etc/grafana/provisioning/dashboards/rufus.yml":  stackDashboards,
 		"grafana/etc/grafana/dashboards/rufus.json":              dashboardFile,
