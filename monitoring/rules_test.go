@@ -124,7 +124,7 @@ func expand(t *testing.T, text string, answers bool) string {
 		"sortByLabel":        func(_ string, samples []sample) []sample { return samples },
 		"first":              func(samples []sample) sample { return samples[0] },
 		"value":              func(sample) float64 { return 12 },
-		"humanizeDuration":   func(float64) string { return "1h 12m 30s" },
+		"humanizeDuration":   func(any) string { return "1h 12m 30s" },
 		"humanizePercentage": func(float64) string { return "12.34%" },
 	}).Parse(head + text)
 	if err != nil {
