@@ -3,28 +3,14 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"mime"
-	"mime/multipart"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/mail"
-	"net/textproto"
 	"net/url"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"text/template"
 	"time"
 	"unicode/utf8"
 
@@ -36,8 +22,6 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	promtemplate "github.com/prometheus/prometheus/template"
-
-	"rufus_exporter/test/lab"
 )
 
 const (
@@ -45,8 +29,8 @@ const (
 	readme            = "../README.md"
 )
 
-// The notifications of a mat that was closed, of several mats, of a battery, and of the end of the first, as they
-// arrive. The first is in the README.
+// The notifications of a mat that was closed, of several mats, of the same when one counts again, of a battery, and
+// of the end of the first, as they arrive. The first is in the README.
 const (
 	closedMessage = `CRITICAL: 5k: a mat was closed.
 Go to split-3k: press START if the box is not recording.
@@ -65,6 +49,15 @@ Since Sun 09:41 UTC.
 Runbook: https://example.org/rufus_exporter/monitoring/runbook.md
 Status page: https://timing.example.org/`
 
+	fewerMessage = `CRITICAL (2): 10k: turn-10k not started, split-7k silent
+Go to turn-10k: press START.
+Since Sun 09:41 UTC.
+Go to split-7k: hold a chip over the mat.
+Since Sun 09:41 UTC.
+Resolved: finish-10k: Sun 09:41 to 09:52 UTC.
+Runbook: https://example.org/rufus_exporter/monitoring/runbook.md
+Status page: https://timing.example.org/`
+
 	batteryMessage = `WARNING: half: a battery is low.
 Bring power to start-half: its battery is at 13% and not charging.
 An empty box records nothing.
@@ -77,8 +70,8 @@ split-3k: Sun 09:41 to 09:52 UTC.
 Status page: https://timing.example.org/`
 )
 
-// The notifications as they arrive, sent by the real Alertmanager, the newest and Debian's, to each of the services that
-// the example has ready.
+// The notifications as they arrive, sent by the real Alertmanager, the pinned one and Debian's, to each of the services
+// that the example has ready.
 func TestNotifications(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{tool(t, "alertmanager"), tool(t, "prometheus-alertmanager")} {
@@ -89,9 +82,10 @@ func TestNotifications(t *testing.T) {
 
 			began := time.Now().UTC()
 			closed := ruleAlert(t, "critical RufusSessionClosed", "5k", "split-3k", 60)
+			finish := ruleAlert(t, "critical RufusSessionClosed", "10k", "finish-10k", 60)
 			manager.post(t, began, began.Add(time.Hour),
 				closed,
-				ruleAlert(t, "critical RufusSessionClosed", "10k", "finish-10k", 60),
+				finish,
 				ruleAlert(t, "critical RufusSessionNotStarted", "10k", "turn-10k", 0),
 				ruleAlert(t, "critical RufusSessionSilent", "10k", "split-7k", 300),
 				ruleAlert(t, "warning RufusBatteryLow", "half", "start-half", 0.13))
@@ -102,11 +96,12 @@ func TestNotifications(t *testing.T) {
 			s.expect(t, since, "firing: 5k: a mat was closed.\n"+closed.Annotations["description"], "ntfy")
 
 			ended := time.Now().UTC()
-			manager.post(t, began, ended, closed)
+			manager.post(t, began, ended, closed, finish)
 			until := func(text string) string {
 				return strings.ReplaceAll(since(text), ended.Format("to 15:04"), "to 09:52")
 			}
 			s.expect(t, until, resolvedMessage, "Telegram", "Telegram, silent", "e-mail", "Pushover, priority 0")
+			s.expect(t, until, fewerMessage, "Telegram", "e-mail", "Pushover, priority 2")
 			s.expect(t, until, "resolved: 5k: a mat was closed.\nsplit-3k", "ntfy")
 			manager.checkWarnings(t)
 		})
@@ -124,7 +119,7 @@ func TestNotificationInReadme(t *testing.T) {
 // Every alert fits the lock screen of a phone: one alone, and ten of them.
 func TestNotificationsFitLockScreen(t *testing.T) {
 	const (
-		race    = "half-marathon-and-relays"               // 24 characters
+		race    = "half-marathon-and-relays"         // 24 characters
 		session = "finish-half-marathon-relay-spare" // 32 characters, as the template says
 	)
 	tmpl, err := amtemplate.FromGlobs([]string{addressed(t)})
@@ -142,7 +137,7 @@ func TestNotificationsFitLockScreen(t *testing.T) {
 	for _, rule := range alertRules(t) {
 		for _, answers := range []bool{false, true} {
 			one := expand(t, rule, labelsOf(rule, race, session), 4321, longAnswer(session, answers))
-			for _, n := range []int{1, 10} {
+			for _, n := range []int{1, 5, 6, 10} {
 				data := tmpl.Data("phone", nil, nil, "", one.alerts(n)...)
 				title, body := execute("rufus.title", data), execute("rufus.body", data)
 				if length := utf8.RuneCountInString(title); length > 80 || n == 1 && !strings.HasSuffix(title, ".") {
@@ -151,6 +146,9 @@ func TestNotificationsFitLockScreen(t *testing.T) {
 				first, _, _ := strings.Cut(body, "\n")
 				if length := utf8.RuneCountInString(first); length > 120 || !strings.HasPrefix(one.Annotations["description"], first) {
 					t.Errorf("%s: the first line has %d characters: %s", rule.Alert, length, first)
+				}
+				if more := strings.Contains(body, "\nThere are more: see the status page.\n"); more != (n > 5) {
+					t.Errorf("%s: says of %d alerts that there are more: %t", rule.Alert, n, more)
 				}
 				if length := utf8.RuneCountInString(body); length > 1024 && n > 1 {
 					t.Errorf("%s: the body of %d alerts has %d characters, and Pushover takes 1024", rule.Alert, n, length)
@@ -161,6 +159,30 @@ func TestNotificationsFitLockScreen(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// Of many resolved alerts, the first are told.
+func TestNotificationOfManyResolved(t *testing.T) {
+	tmpl, err := amtemplate.FromGlobs([]string{addressed(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl.ExternalURL = &url.URL{Scheme: "http", Host: "localhost"}
+	for n, more := range map[int]string{1: "", 5: "", 6: "More are resolved: see the status page.\n"} {
+		alerts := ruleAlert(t, "critical RufusSessionClosed", "5k", "finish", 60).alerts(n)
+		began := time.Now().Add(-time.Hour)
+		line := "finish: " + began.Format("Mon 15:04") + " to " + began.Add(time.Minute).Format("15:04 MST") + ".\n"
+		for _, alert := range alerts {
+			alert.StartsAt, alert.EndsAt = began, began.Add(time.Minute)
+		}
+		got, err := tmpl.ExecuteTextString(`{{ template "rufus.body" . }}`, tmpl.Data("phone", nil, nil, "", alerts...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := strings.Repeat(line, min(n, 5)) + more + "Status page: https://timing.example.org/"; got != want {
+			t.Errorf("%d alerts:\n%s\nwant\n%s", n, got, want)
 		}
 	}
 }
@@ -276,243 +298,6 @@ func addressed(t *testing.T) string {
 		`{{ define "rufus.runbook" }}{{`, `{{ define "rufus.runbook" }}https://example.org/rufus_exporter/{{`))
 }
 
-// services are those that the example has ready, on loopback. They record what arrives.
-type services struct {
-	telegram, smtp, pushover, ntfy string // addresses
-	authority                      string // path of the certificate that signed Pushover's
-
-	mu      sync.Mutex
-	arrived map[string][]string // by service
-}
-
-func startServices(t *testing.T) *services {
-	t.Helper()
-	s := &services{arrived: map[string][]string{}}
-	s.telegram = serve(t, http.HandlerFunc(s.serveTelegram))
-	s.ntfy = serve(t, http.HandlerFunc(s.serveNtfy))
-	s.startSMTP(t)
-	s.startPushover(t)
-	return s
-}
-
-func (s *services) record(service, text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.arrived[service] = append(s.arrived[service], text)
-}
-
-// expect waits until each of the services was notified of just this. Its times of day are replaced by normal.
-func (s *services) expect(t *testing.T, normal func(string) string, want string, from ...string) {
-	t.Helper()
-	for _, service := range from {
-		eventually(t, service, func() error {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			var all []string
-			for _, text := range s.arrived[service] {
-				all = append(all, normal(text))
-			}
-			if slices.Contains(all, want) {
-				return nil
-			}
-			return fmt.Errorf("want\n%s\n\ngot\n%s", want, strings.Join(all, "\n\n"))
-		})
-	}
-}
-
-// serveTelegram is the method sendMessage of Telegram's Bot API.
-func (s *services) serveTelegram(w http.ResponseWriter, r *http.Request) {
-	var message struct {
-		ChatID    string `json:"chat_id"`
-		Text      string `json:"text"`
-		ParseMode string `json:"parse_mode"`
-		Silent    string `json:"disable_notification"`
-	}
-	if err := json.NewDecoder(r.Body).Decode(&message); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	service := "Telegram"
-	if message.Silent == "true" {
-		service += ", silent"
-	}
-	if r.URL.Path != "/botTOKEN/sendMessage" || message.ChatID != "-1001234567890" || message.ParseMode != "" {
-		service += fmt.Sprintf(", but to %s of %s in %q", message.ChatID, r.URL.Path, message.ParseMode)
-	}
-	s.record(service, message.Text)
-	_, _ = fmt.Fprintf(w, `{"ok": true, "result": {"message_id": 1, "chat": {"id": %s}}}`, message.ChatID)
-}
-
-// serveNtfy answers like ntfy: with template=yes the title and the message in the URL are Go templates for the body.
-func (s *services) serveNtfy(w http.ResponseWriter, r *http.Request) {
-	var body any
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	var text strings.Builder
-	for _, part := range []string{"title", "message"} {
-		tmpl, err := template.New("").Parse(r.URL.Query().Get(part) + "\n")
-		if err == nil {
-			err = tmpl.Execute(&text, body)
-		}
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-	}
-	service := "ntfy"
-	if query := r.URL.Query(); r.URL.Path != "/TOPIC" || query.Get("template") != "yes" || query.Get("priority") != "5" {
-		service += ", but to " + r.URL.String()
-	}
-	s.record(service, strings.TrimSpace(text.String()))
-}
-
-// startPushover serves Pushover's API, whose address cannot be set: s.pushover is a proxy to it.
-func (s *services) startPushover(t *testing.T) {
-	t.Helper()
-	authority := lab.NewAuthority(t)
-	s.authority = file(t, "authority.pem", authority.PEM())
-	api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query := r.URL.Query()
-		service := "Pushover, priority " + query.Get("priority")
-		if r.Host+r.URL.Path != "api.pushover.net/1/messages.json" || query.Get("user")+query.Get("token") != "USER_KEYTOKEN" ||
-			query.Get("url") != "https://timing.example.org/" {
-			service += ", but to " + r.URL.String()
-		}
-		s.record(service, query.Get("title")+"\n"+query.Get("message"))
-		_, _ = io.WriteString(w, `{"status": 1}`)
-	}))
-	api.TLS = &tls.Config{Certificates: []tls.Certificate{
-		authority.Leaf(func(leaf *x509.Certificate) { leaf.DNSNames = []string{"api.pushover.net"} }),
-	}}
-	api.StartTLS()
-	t.Cleanup(api.Close)
-	s.pushover = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect || r.Host != "api.pushover.net:443" {
-			http.Error(w, r.Host, http.StatusForbidden)
-			return
-		}
-		server, err := new(net.Dialer).DialContext(r.Context(), "tcp", api.Listener.Addr().String())
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		defer server.Close()
-		w.WriteHeader(http.StatusOK)
-		client, buffered, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer client.Close()
-		go func() {
-			_, _ = io.Copy(server, buffered)
-			_ = server.Close()
-		}()
-		_, _ = io.Copy(client, server)
-	}))
-}
-
-// startSMTP serves mail until the test ends, one message a connection.
-func (s *services) startSMTP(t *testing.T) {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.smtp = listener.Addr().String()
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { s.serveMail(textproto.NewConn(conn)) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		serving.Wait()
-	})
-}
-
-// serveMail speaks SMTP with a client until it leaves.
-func (s *services) serveMail(c *textproto.Conn) {
-	defer c.Close()
-	service := "e-mail"
-	for reply := "220 mail.example.org"; ; {
-		if c.PrintfLine("%s", reply) != nil {
-			return
-		}
-		line, err := c.ReadLine()
-		if err != nil {
-			return
-		}
-		reply = "250 OK"
-		switch verb, rest, _ := strings.Cut(line, " "); verb {
-		case "EHLO":
-			reply = "250-mail.example.org\r\n250 AUTH PLAIN"
-		case "AUTH":
-			reply = "235 OK"
-			login, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(rest, "PLAIN "))
-			if string(login) != "\x00alertmanager@example.org\x00PASSWORD" {
-				reply = "535 wrong"
-			}
-		case "MAIL", "RCPT":
-			if !strings.HasPrefix(line, "MAIL FROM:<alertmanager@example.org>") && line != "RCPT TO:<crew@example.org>" {
-				reply = "550 nobody here"
-			}
-		case "DATA":
-			if c.PrintfLine("354 go on") != nil {
-				return
-			}
-			text, err := plainText(c.DotReader())
-			if err != nil {
-				service, text = "e-mail that is wrong", err.Error()
-			}
-			s.record(service, text)
-		case "QUIT":
-			_ = c.PrintfLine("221 bye")
-			return
-		default:
-			reply = "502 what?"
-		}
-	}
-}
-
-// plainText returns the subject and the text of a mail that has no other part.
-func plainText(r io.Reader) (string, error) {
-	message, err := mail.ReadMessage(r)
-	if err != nil {
-		return "", err
-	}
-	subject, err := new(mime.WordDecoder).DecodeHeader(message.Header.Get("Subject"))
-	if err != nil {
-		return "", err
-	}
-	_, params, err := mime.ParseMediaType(message.Header.Get("Content-Type"))
-	if err != nil {
-		return "", err
-	}
-	parts := multipart.NewReader(message.Body, params["boundary"])
-	part, err := parts.NextPart()
-	if err != nil {
-		return "", err
-	}
-	body, err := io.ReadAll(part)
-	if err != nil {
-		return "", err
-	}
-	if _, err := parts.NextPart(); !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("another part: %w", err)
-	}
-	if kind := part.Header.Get("Content-Type"); kind != "text/plain; charset=UTF-8" {
-		return "", fmt.Errorf("is %s", kind)
-	}
-	return subject + "\n" + strings.ReplaceAll(string(body), "\r\n", "\n"), nil
-}
-
 // ready returns the services that the example has ready in comments, each as a user uncomments it, by key.
 func ready(t *testing.T) map[string]string {
 	t.Helper()
@@ -586,7 +371,7 @@ func (m *manager) post(t *testing.T, began, ended time.Time, alerts ...renderedA
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: patience}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,4 +60,6 @@ func handler(out io.Writer, now func() time.Time) http.Handler {
 }
 
 // indented returns text with each line indented.
-func indented(text string) string { return "  " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ") }
+func indented(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
+}
