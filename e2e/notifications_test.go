@@ -122,24 +122,13 @@ func TestNotificationsFitLockScreen(t *testing.T) {
 		race    = "half-marathon-and-relays"         // 24 characters
 		session = "finish-half-marathon-relay-spare" // 32 characters, as the template says
 	)
-	tmpl, err := amtemplate.FromGlobs([]string{addressed(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl.ExternalURL = &url.URL{Scheme: "http", Host: "localhost"}
-	execute := func(name string, data *amtemplate.Data) string {
-		text, err := tmpl.ExecuteTextString(`{{ template "`+name+`" . }}`, data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
-	}
+	tmpl := templates(t)
 	for _, rule := range alertRules(t) {
 		for _, answers := range []bool{false, true} {
 			one := expand(t, rule, labelsOf(rule, race, session), 4321, longAnswer(session, answers))
 			for _, n := range []int{1, 5, 6, 10} {
-				data := tmpl.Data("phone", nil, nil, "", one.alerts(n)...)
-				title, body := execute("rufus.title", data), execute("rufus.body", data)
+				alerts := one.alerts(n)
+				title, body := execute(t, tmpl, "rufus.title", alerts...), execute(t, tmpl, "rufus.body", alerts...)
 				if length := utf8.RuneCountInString(title); length > 80 || n == 1 && !strings.HasSuffix(title, ".") {
 					t.Errorf("%s: the title has %d characters or is cut: %s", rule.Alert, length, title)
 				}
@@ -165,11 +154,7 @@ func TestNotificationsFitLockScreen(t *testing.T) {
 
 // Of many resolved alerts, the first are told.
 func TestNotificationOfManyResolved(t *testing.T) {
-	tmpl, err := amtemplate.FromGlobs([]string{addressed(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl.ExternalURL = &url.URL{Scheme: "http", Host: "localhost"}
+	tmpl := templates(t)
 	for n, more := range map[int]string{1: "", 5: "", 6: "More are resolved: see the status page.\n"} {
 		alerts := ruleAlert(t, "critical RufusSessionClosed", "5k", "finish", 60).alerts(n)
 		began := time.Now().Add(-time.Hour)
@@ -177,13 +162,24 @@ func TestNotificationOfManyResolved(t *testing.T) {
 		for _, alert := range alerts {
 			alert.StartsAt, alert.EndsAt = began, began.Add(time.Minute)
 		}
-		got, err := tmpl.ExecuteTextString(`{{ template "rufus.body" . }}`, tmpl.Data("phone", nil, nil, "", alerts...))
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := execute(t, tmpl, "rufus.body", alerts...)
 		if want := strings.Repeat(line, min(n, 5)) + more + "Status page: https://timing.example.org/"; got != want {
 			t.Errorf("%d alerts:\n%s\nwant\n%s", n, got, want)
 		}
+	}
+}
+
+// The link to the runbook is that of what fires, whatever is resolved.
+func TestNotificationLinksToWhatFires(t *testing.T) {
+	tmpl := templates(t)
+	silent := ruleAlert(t, "critical RufusSessionSilent", "5k", "turn", 300).alerts(1)[0]
+	closed := ruleAlert(t, "critical RufusSessionClosed", "5k", "finish", 60).alerts(1)[0]
+	if got := execute(t, tmpl, "rufus.body", silent, closed); !strings.Contains(got, "/monitoring/runbook.md\n") {
+		t.Errorf("two kinds of alert do not link to the runbook:\n%s", got)
+	}
+	closed.EndsAt = time.Now().Add(-time.Second)
+	if got := execute(t, tmpl, "rufus.body", silent, closed); !strings.Contains(got, "/monitoring/runbook.md#rufussessionsilent\n") {
+		t.Errorf("a silent mat and a resolved one do not link to the section of the first:\n%s", got)
 	}
 }
 
@@ -288,6 +284,27 @@ func expand(t *testing.T, rule rulefmt.Rule, set map[string]string, value float6
 		annotations[name] = expanded
 	}
 	return renderedAlert{Labels: set, Annotations: annotations}
+}
+
+// templates returns those of notifications, as Alertmanager has them.
+func templates(t *testing.T) *amtemplate.Template {
+	t.Helper()
+	tmpl, err := amtemplate.FromGlobs([]string{addressed(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl.ExternalURL = &url.URL{Scheme: "http", Host: "localhost"}
+	return tmpl
+}
+
+// execute returns the text of one of the templates.
+func execute(t *testing.T, tmpl *amtemplate.Template, name string, alerts ...*amalert.Alert) string {
+	t.Helper()
+	text, err := tmpl.ExecuteTextString(`{{ template "`+name+`" . }}`, tmpl.Data("phone", nil, nil, "", alerts...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // addressed returns the path of a copy of the template with addresses of the page and the runbook.
