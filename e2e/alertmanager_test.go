@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -142,6 +143,17 @@ func TestAlertmanagerReceivers(t *testing.T) {
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// The texts are in the file next to the example, whose receivers use its templates when they are uncommented.
+func TestAlertmanagerTemplates(t *testing.T) {
+	var got []string
+	for _, path := range loadAlertmanager(t).Templates {
+		got = append(got, filepath.Base(path))
+	}
+	if want := []string{filepath.Base(notificationsFile)}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
