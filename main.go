@@ -80,7 +80,7 @@ func run(args []string) int {
 	out := newLogWriter(os.Stderr)
 	defer out.close()
 	f.log.Writer = out
-	logger := promslog.New(f.log)
+	logger := newLogger(f.log, os.Stderr)
 	// net/http prints there what a server sends unasked, which may be the rest of an answer: see rufus.NewTransport.
 	log.SetOutput(io.Discard)
 
@@ -287,7 +287,8 @@ func parse(args []string) (flags, error) {
 		version.Version = "devel" // a build that stamps none
 	}
 	f := flags{log: &promslog.Config{}}
-	app := kingpin.New("rufus_exporter", "Prometheus exporter for race timing sessions of the RUFUS Cloud API.")
+	app := kingpin.New("rufus_exporter", about)
+	addHelp(app)
 	var fileGiven, formatGiven bool
 	app.Flag("config.file", "Path to the session list.").Default("sessions.yml").IsSetByUser(&fileGiven).
 		StringVar(&f.configFile)
