@@ -44,9 +44,12 @@ cgroup=$cgroups/rufus_exporter-test-$$
 mkdir "$cgroup" || { echo "systemd cannot run here: $cgroups is not a cgroup2 hierarchy that can be written to" >&2; exit 1; }
 
 finish() {
-  [[ ! ${init:-} ]] || kill -KILL "$init" 2>/dev/null || true # with it all processes of its namespace
-  wait
-  find "$cgroup" -depth -type d -exec rmdir {} \;
+  # A process that is killed takes a moment to leave its group.
+  [[ ! ${machine:-} ]] || kill -KILL "$machine" 2>/dev/null || true # with it all in its namespace
+  for _ in {1..100}; do
+    ! find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || break
+    sleep 0.1
+  done
   rm -rf "$root"
 }
 trap finish EXIT
@@ -58,7 +61,7 @@ refused() { if "$@"; then echo "not refused: $*" >&2; return 1; fi; }
 within() { nsenter --target "$init" --mount --pid --net --ipc --uts --root --wd "$@"; }
 
 # state PROPERTY...: values of the service's properties.
-state() { within systemctl show rufus_exporter "${@/#/--property=}" | cut -d= -f2- | xargs; }
+state() { for property; do within systemctl show rufus_exporter --property="$property" --value; done | xargs; }
 
 # soon CONDITION...: until it holds; no more than 20 s, which is several times RestartSec=.
 soon() {
@@ -67,7 +70,7 @@ soon() {
     sleep 0.1
   done
   echo "waited in vain: $*" >&2
-  within systemctl status rufus_exporter --no-pager >&2 || true
+  [[ ! ${init:-} ]] || within journalctl -n 30 --no-pager >&2
   return 1
 }
 is() { [[ $(state "$1") == "$2" ]]; }
@@ -78,14 +81,17 @@ entry() { sed -i "s|^$1=.*|$1=$2|" "$root/etc/rufus_exporter/environment"; }
 started() {
   cp -a "$(bash deploy/test/debian)/." "$root"
   cp "$dist"/*"_$(dpkg --print-architecture).deb" "$root/rufus.deb"
+  echo '127.0.0.1 localhost' >"$root/etc/hosts"
   printf '%s\n' '[Unit]' 'Wants=systemd-journald.service' 'After=systemd-journald.service' \
     >"$root/etc/systemd/system/test.target"
   (
     echo "$BASHPID" >"$cgroup/cgroup.procs"
     exec unshare --mount --pid --fork --kill-child --ipc --uts --net --cgroup -- bash "$0" boot "$root"
   ) </dev/null &
-  soon test -s "/proc/$!/task/$!/children"
-  read -r init <"/proc/$!/task/$!/children"
+  machine=$!
+  disown # or bash would report its end
+  soon grep -q . "/proc/$machine/task/$machine/children"
+  init=$(xargs <"/proc/$machine/task/$machine/children")
   soon within systemctl is-system-running
 }
 
