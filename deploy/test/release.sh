@@ -25,13 +25,24 @@ for name in first second; do
   git -C "$scratch/$name" tag v1.2.3
 done
 base_image
-PATH=$PWD/deploy/test/as-docker:$PATH
-(cd "$scratch/first" && goreleaser release --snapshot --skip=sign)
+# Only GitHub's workflow can sign. A stand-in for cosign writes down what it would be asked.
+mkdir "$scratch/bin"
+cat >"$scratch/bin/cosign" <<'SH'
+#!/bin/sh
+for argument; do
+  case $argument in --bundle=*) echo "$@" >"${argument#--bundle=}" ;; esac
+done
+SH
+chmod +x "$scratch/bin/cosign"
+PATH=$PWD/deploy/test/as-docker:$scratch/bin:$PATH
+(cd "$scratch/first" && goreleaser release --snapshot)
 bash "$scratch/second/deploy/build"
 
 dist=$scratch/first/dist
 diff "$dist/sha256sums.txt" "$scratch/second/dist/sha256sums.txt"
 (cd "$dist" && sha256sum --check --quiet sha256sums.txt)
+expect "signed" "sign-blob --yes --bundle=dist/sha256sums.txt.sigstore.json dist/sha256sums.txt" \
+  "$(sed "s|$scratch/first/||g" "$dist/sha256sums.txt.sigstore.json")"
 for kind in .tar.gz:6 .zip:2 .deb:4 .rpm:4 .cdx.json:8; do
   expect "number of ${kind%:*}" "${kind#*:}" "$(grep -c "${kind%:*}$" "$dist/sha256sums.txt")"
 done
