@@ -23,7 +23,7 @@ func sections() []section {
 	return []section{
 		{"Environment", [][2]string{
 			{config.KeyVariable, "API key. Not read if the session list has api.key or api.key_file."},
-			{config.KeyFileVariable, "Path of a file that holds the API key. Set this one or " + config.KeyVariable + ", not both."},
+			{config.KeyFileVariable, "Path of a file that holds the API key. Set only one of the two."},
 			{"GOGC, GOMEMLIMIT", "Settings of Go's garbage collector. The exporter tunes GOGC unless it is set."},
 			{"JOURNAL_STREAM", "Set by systemd. If the log goes to the journal, log lines have no time of their own."},
 		}},

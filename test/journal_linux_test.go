@@ -45,7 +45,10 @@ func TestLogTimeInJournal(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				stat := info.Sys().(*syscall.Stat_t)
+				stat, ok := info.Sys().(*syscall.Stat_t)
+				if !ok {
+					t.Fatalf("no Stat_t: %T", info.Sys())
+				}
 				cmd.Env = append(cmd.Env, fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino+uint64(test.inode)))
 			} else {
 				cmd.Env = append(cmd.Env, "JOURNAL_STREAM=")
