@@ -25,13 +25,14 @@ for name in first second; do
   git -C "$scratch/$name" tag v1.2.3
 done
 base_image
-# Only GitHub's workflow can sign. A stand-in for cosign writes down what it would be asked.
+# Only GitHub's workflow can sign. A stand-in for cosign writes down how it is called, and what it would sign.
 mkdir "$scratch/bin"
 cat >"$scratch/bin/cosign" <<'SH'
 #!/bin/sh
 for argument; do
-  case $argument in --bundle=*) echo "$@" >"${argument#--bundle=}" ;; esac
+  case $argument in --bundle=*) bundle=${argument#--bundle=} ;; esac
 done
+echo "$*" "$(sha256sum <"$argument")" >"$bundle"
 SH
 chmod +x "$scratch/bin/cosign"
 PATH=$PWD/deploy/test/as-docker:$scratch/bin:$PATH
@@ -41,8 +42,8 @@ bash "$scratch/second/deploy/build"
 dist=$scratch/first/dist
 diff "$dist/sha256sums.txt" "$scratch/second/dist/sha256sums.txt"
 (cd "$dist" && sha256sum --check --quiet sha256sums.txt)
-expect "signed" "sign-blob --yes --bundle=dist/sha256sums.txt.sigstore.json dist/sha256sums.txt" \
-  "$(sed "s|$scratch/first/||g" "$dist/sha256sums.txt.sigstore.json")"
+expect "signed" "sign-blob --yes --bundle=dist/sha256sums.txt.sigstore.json dist/sha256sums.txt \
+$(sha256sum <"$dist/sha256sums.txt")" "$(sed "s|$scratch/first/||g" "$dist/sha256sums.txt.sigstore.json")"
 for kind in .tar.gz:6 .zip:2 .deb:4 .rpm:4 .cdx.json:8; do
   expect "number of ${kind%:*}" "${kind#*:}" "$(grep -c "${kind%:*}$" "$dist/sha256sums.txt")"
 done
