@@ -59,9 +59,8 @@ for architecture in amd64 arm64; do
 done
 
 # The image of deploy/build, as it came out of the archive.
-podman rmi --force localhost/rufus_exporter:latest >/dev/null
-podman load -q -i "$scratch/second/dist/rufus_exporter.image.tar.gz" >/dev/null
-program_of localhost/rufus_exporter:latest "$scratch/loaded"
+loaded=$(podman load -q -i "$scratch/second/dist/rufus_exporter.image.tar" | sed -n 's/^Loaded image: //p')
+program_of "$loaded" "$scratch/loaded"
 chmod +x "$scratch/loaded"
 expect "version of the image" "rufus_exporter, version 1.2.3 (branch: , revision: $revision)" \
   "$("$scratch/loaded" --version | head -n 1)"
