@@ -59,7 +59,7 @@ for architecture in amd64 arm64; do
 done
 
 # The image of deploy/build, as it came out of the archive.
-loaded=$(podman load -q -i "$scratch/second/dist/rufus_exporter.image.tar" | sed -n 's/^Loaded image: //p')
+loaded=$(podman load -q -i "$scratch/second/dist/rufus_exporter.image.tar" | sed -n '1s/^Loaded image: //p')
 program_of "$loaded" "$scratch/loaded"
 chmod +x "$scratch/loaded"
 expect "version of the image" "rufus_exporter, version 1.2.3 (branch: , revision: $revision)" \
