@@ -1,8 +1,9 @@
 # The last stage makes the image from these sources, "released" from the binaries of a release, which goreleaser lays
 # beside this file as linux/amd64/rufus_exporter and so on. The outcome is the same, bit for bit.
 
-# The Go of go.mod.
-FROM --platform=$BUILDPLATFORM golang:1.26.8 AS go
+# The Go of go.mod, by its full name, which podman wants. By tag: the digest could not be looked up where this was
+# written. Of this stage only the program and the certificates get into the image.
+FROM --platform=$BUILDPLATFORM docker.io/library/golang:1.26.8 AS go
 
 FROM go AS built
 ARG TARGETOS TARGETARCH

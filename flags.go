@@ -43,7 +43,8 @@ func parse(args []string) (flags, error) {
 		version.Version = "devel" // a build that stamps none
 	}
 	f := flags{log: &promslog.Config{}}
-	app := kingpin.New("rufus_exporter", "Prometheus exporter for race timing sessions of the RUFUS Cloud API.")
+	app := kingpin.New("rufus_exporter", about)
+	addHelp(app)
 	var fileGiven, formatGiven bool
 	app.Flag("config.file", "Path to the session list.").Default("sessions.yml").IsSetByUser(&fileGiven).
 		StringVar(&f.configFile)

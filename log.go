@@ -1,9 +1,37 @@
 package main
 
 import (
+	"context"
 	"io"
+	"log/slog"
+	"os"
 	"time"
+
+	"github.com/prometheus/common/promslog"
 )
+
+// newLogger returns the logger of the flags. Lines to systemd's journal have no time, because the journal adds its own.
+func newLogger(config *promslog.Config, stderr *os.File) *slog.Logger {
+	logger := promslog.New(config)
+	if isJournal(stderr, os.Getenv("JOURNAL_STREAM")) {
+		return slog.New(timeless{logger.Handler()})
+	}
+	return logger
+}
+
+// timeless is a handler that leaves out the time. promslog has no setting for that; slog leaves out a zero time.
+type timeless struct{ slog.Handler }
+
+func (t timeless) Handle(ctx context.Context, r slog.Record) error {
+	r.Time = time.Time{}
+	return t.Handler.Handle(ctx, r)
+}
+
+func (t timeless) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return timeless{t.Handler.WithAttrs(attrs)}
+}
+
+func (t timeless) WithGroup(name string) slog.Handler { return timeless{t.Handler.WithGroup(name)} }
 
 // logWriter hands lines to a goroutine that writes them, and drops those beyond what it holds. A write to a pipe that
 // nobody reads, or to a stopped terminal, blocks for good, and with it whatever logs: scrapes, reloads, the shutdown.

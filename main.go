@@ -22,7 +22,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
-	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/common/version"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
 	"golang.org/x/sync/errgroup"
@@ -77,7 +76,7 @@ func run(args []string) int {
 	out := newLogWriter(os.Stderr)
 	defer out.close()
 	f.log.Writer = out
-	logger := promslog.New(f.log)
+	logger := newLogger(f.log, os.Stderr)
 	// net/http prints there what a server sends unasked, which may be the rest of an answer: see rufus.NewTransport.
 	log.SetOutput(io.Discard)
 

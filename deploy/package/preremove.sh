@@ -4,7 +4,7 @@ set -e
 case $1 in
 remove | 0)
   if [ -d /run/systemd/system ]; then
-    systemctl disable --now rufus_exporter.service
+    systemctl disable --now rufus_exporter.socket rufus_exporter.service
   fi
   ;;
 esac

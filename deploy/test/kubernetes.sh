@@ -3,7 +3,7 @@
 # the rules against monitoring/; the sessions against the program.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-PATH=$(bash .ci/tools jq kubeconform kustomize):$PATH
+PATH=$(bash .ci/tools jq kubeconform kustomize promtool):$PATH
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -24,10 +24,10 @@ jq -r "$strict"'
   , ({"$ref": "#/definitions/\($name)", definitions: $definitions} | tojson)' \
   "$(source_of k8s.io/kubernetes@v1.34.0)/api/openapi-spec/swagger.json" |
   while read -r name && IFS= read -r schema; do printf '%s\n' "$schema" >"$scratch/$name.json"; done
-operator=$(source_of github.com/prometheus-operator/prometheus-operator@v0.85.0)/jsonnet/prometheus-operator
+crds=$(source_of github.com/prometheus-operator/prometheus-operator@v0.85.0)/jsonnet/prometheus-operator
 for kind in prometheusrule servicemonitor; do
   jq "$strict"'.spec.versions[] | select(.name == "v1").schema.openAPIV3Schema | strict' \
-    "$operator/${kind}s-crd.json" >"$scratch/$kind-monitoring-v1.json"
+    "$crds/${kind}s-crd.json" >"$scratch/$kind-monitoring-v1.json"
 done
 
 # valid FILE: by its schema. An unknown kind fails for want of one.
@@ -35,15 +35,39 @@ valid() {
   kubeconform -strict -summary -schema-location "$scratch/{{ .ResourceKind }}{{ .KindSuffix }}.json" "$1"
 }
 
-kustomize build deploy/kubernetes >"$scratch/all.yaml"
+# kinds FILE
+kinds() { sed -n 's/^kind: //p' "$1" | sort | xargs; }
+expect() { [[ $3 == "$2" ]] || { echo "$1: got $3, want $2" >&2; return 1; }; }
+
+# A cluster without the Prometheus operator takes the base.
+kustomize build deploy/kubernetes >"$scratch/base.yaml"
+valid "$scratch/base.yaml"
+expect "kinds of the base" "ConfigMap Deployment NetworkPolicy Service" "$(kinds "$scratch/base.yaml")"
+promtool check config --syntax-only deploy/kubernetes/scrape.yml
+
+# The overlay that docs/install.md shows, with the component for the operator.
+mkdir "$scratch/overlay"
+# shellcheck disable=SC2016 # those are no expressions
+sed -n '/^   # kustomization.yaml$/,/^   ```$/{/```/d; s/^   //; p}' docs/install.md >"$scratch/overlay/kustomization.yaml"
+cp sessions.yml "$scratch/overlay/"
+cp -r deploy "$scratch/" # kustomize wants relative paths
+sed -i 's|path/to/rufus_exporter|..|' "$scratch/overlay/kustomization.yaml"
+kustomize build "$scratch/overlay" >"$scratch/all.yaml"
 valid "$scratch/all.yaml"
+expect "kinds of the overlay" "ConfigMap Deployment NetworkPolicy PrometheusRule Service ServiceMonitor" \
+  "$(kinds "$scratch/all.yaml")"
+expect "namespaces of the overlay" "timing" "$(sed -n 's/^  namespace: //p' "$scratch/all.yaml" | sort -u)"
 for mistake in s/readOnlyRootFilesystem/readOnlyFilesystem/ s/scrapeTimeout/timeout/ s/podSelector/selector/; do
   sed "$mistake" "$scratch/all.yaml" >"$scratch/mistake.yaml"
   if valid "$scratch/mistake.yaml" >"$scratch/said"; then echo "not refused: $mistake"; exit 1; fi
 done
 
-diff deploy/kubernetes/prometheusrule.yaml <(bash deploy/kubernetes/prometheusrule) >&2 || {
-  echo 'the rules have changed: deploy/kubernetes/prometheusrule >deploy/kubernetes/prometheusrule.yaml' >&2
+# OpenShift assigns users and groups itself and refuses a pod that wants certain ones.
+if grep -E 'fsGroup:|runAsUser:|runAsGroup:' "$scratch/base.yaml"; then echo "OpenShift refuses this pod" >&2; exit 1; fi
+
+operator=deploy/kubernetes/prometheus-operator
+diff $operator/prometheusrule.yaml <(bash $operator/prometheusrule) >&2 || {
+  echo "the rules have changed: $operator/prometheusrule >$operator/prometheusrule.yaml" >&2
   exit 1
 }
 

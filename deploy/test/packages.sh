@@ -46,8 +46,20 @@ installed() {
   expect "status without a key" \
     "$(sed -n 's/^RestartPreventExitStatus=//p' "$root/usr/lib/systemd/system/rufus_exporter.service")" "$status"
   zcat "$root/usr/share/man/man1/rufus_exporter.1.gz" >"$scratch/man"
+  grep -q "^.TH rufus_exporter 1 \"[0-9]\{4\}-[0-9][0-9]-[0-9][0-9]\" \"rufus_exporter $1\"" "$scratch/man"
   grep -q '^rufus_exporter \\- Prometheus exporter' "$scratch/man"
   grep -q -- '--config.file' "$scratch/man"
+  # Rules, dashboard, runbook and documentation, and whatever the package's README names.
+  local file
+  while read -r file; do
+    within test -s "$file" || { echo "missing: $file" >&2; return 1; }
+  done < <(
+    git ls-files monitoring ':!*.go' | sed 's|^|/usr/share/rufus_exporter/|'
+    git ls-files docs | sed 's|^|/usr/share/doc/rufus-exporter/|'
+    echo /usr/share/doc/rufus-exporter/{README,README.md,CHANGELOG.md,monitoring/runbook.md} | tr ' ' '\n'
+    grep -Eo '/(etc|usr)/[a-zA-Z_./-]*[a-zA-Z_/]' deploy/package/README
+    grep -Eo '^ {6}[a-z.]+' deploy/package/README | sed 's|^ *|/usr/share/rufus_exporter/monitoring/|'
+  )
   # shellcheck disable=SC2016 # for that bash
   within bash -c 'source /usr/share/bash-completion/completions/rufus_exporter
     COMP_WORDS=(rufus_exporter --config.) COMP_CWORD=1
@@ -57,10 +69,9 @@ installed() {
   expect "first line for zsh" "#compdef rufus_exporter" "$(head -n 1 "$root"/usr/share/zsh/*/_rufus_exporter)"
 }
 
-# unit: judged by systemd, among the units of this machine.
+# unit: judged by systemd.
 unit() {
-  cp -an /usr/lib/systemd/system/. "$root/usr/lib/systemd/system/"
-  systemd-analyze verify --root="$root" --man=no "$root/usr/lib/systemd/system/rufus_exporter.service"
+  systemd-analyze verify --root="$root" --man=no "$root/usr/lib/systemd/system/rufus_exporter".{service,socket}
   systemd-analyze security --offline=true --threshold=20 --no-pager \
     "$root/usr/lib/systemd/system/rufus_exporter.service" >"$scratch/security" || { cat "$scratch/security"; return 1; }
   tail -n 1 "$scratch/security"
@@ -77,7 +88,7 @@ deb() {
   unit
   within dpkg --verify rufus-exporter
   within dpkg -P rufus-exporter
-  asked "disable --now rufus_exporter.service;daemon-reload"
+  asked "disable --now rufus_exporter.socket rufus_exporter.service;daemon-reload"
   refused test -e "$root/etc/rufus_exporter"
   refused test -e "$root/usr/bin/rufus_exporter"
 
@@ -116,7 +127,7 @@ rpm_package() {
   expect "kept by upgrades" "/etc/rufus_exporter/environment cn /etc/rufus_exporter/sessions.yml cn" \
     "$(command rpm -qp --qf '[%{FILENAMES} %{FILEFLAGS:fflags}\n]' "$package" | grep ' c' | paste -sd ' ')"
   rpm -e rufus-exporter
-  asked "disable --now rufus_exporter.service;daemon-reload"
+  asked "disable --now rufus_exporter.socket rufus_exporter.service;daemon-reload"
   refused test -e "$root/usr/bin/rufus_exporter"
 }
 
