@@ -24,6 +24,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -176,28 +177,75 @@ type result struct {
 // testAll tests some mutants at a time, and tells of each.
 func testAll(ctx context.Context, tests *tests, chosen []mutant, parallel int, progress *log.Logger) []result {
 	results := make([]result, len(chosen))
-	next := make(chan int)
+	next := make(chan []int)
 	var running sync.WaitGroup
 	var done atomic.Int32
 	for range parallel {
 		running.Go(func() {
-			for i := range next {
-				started := time.Now()
-				r := tests.test(ctx, &chosen[i])
-				r.mutant, r.took = chosen[i], time.Since(started)
-				results[i] = r
-				progress.Printf("%d/%d %s %s: %s", done.Add(1), len(chosen), r.took.Round(time.Second/10), r, r.name)
+			for together := range next {
+				tests.testPack(ctx, chosen, together, func(i int, r result) {
+					results[i] = r
+					progress.Printf("%d/%d %s %s: %s", done.Add(1), len(chosen), r.took.Round(time.Second/10), r, r.name)
+				})
 			}
 		})
 	}
-	for i := range chosen {
+	for _, together := range packs(chosen) {
 		if ctx.Err() == nil {
-			next <- i
+			next <- together
 		}
 	}
 	close(next)
 	running.Wait()
 	return results
+}
+
+// testPack tests mutants that can be tested together, by their indices: first by promtool as clones, then one by one
+// what survives that.
+func (t *tests) testPack(ctx context.Context, chosen []mutant, together []int, report func(int, result)) {
+	var killers map[*mutant]string
+	var err error
+	started, share := time.Now(), time.Duration(0)
+	if _, ok := chosen[together[0]].rule(); ok {
+		var mutants []*mutant
+		for _, i := range together {
+			mutants = append(mutants, &chosen[i])
+		}
+		killers, err = t.promtoolAll(ctx, mutants)
+		share = time.Since(started) / time.Duration(len(together))
+	}
+	for _, i := range together {
+		started := time.Now()
+		r := result{err: err}
+		if killer := killers[&chosen[i]]; killer != "" {
+			r = result{killer: byPromtool, test: strconv.Quote(killer)}
+		} else if err == nil {
+			r = t.test(ctx, &chosen[i])
+		}
+		r.mutant, r.took = chosen[i], share+time.Since(started)
+		report(i, r)
+	}
+}
+
+// maxTogether is how many mutants of a rule are tested in one run of promtool.
+const maxTogether = 50
+
+// packs returns the indices of mutants that can be tested together: those of one rule.
+func packs(chosen []mutant) [][]int {
+	var all [][]int
+	newest := map[string]int{} // the last pack of a rule
+	for i := range chosen {
+		rule, ok := chosen[i].rule()
+		if pack, has := newest[rule]; ok && has && len(all[pack]) < maxTogether {
+			all[pack] = append(all[pack], i)
+			continue
+		}
+		if ok {
+			newest[rule] = len(all)
+		}
+		all = append(all, []int{i})
+	}
+	return all
 }
 
 // String says what became of the mutant.

@@ -53,6 +53,12 @@ func (l *litter) add(where, change, after string) {
 	l.mutants = append(l.mutants, m)
 }
 
+// rule returns the name and severity of the only rule in which the mutant differs, and whether there is one.
+func (m *mutant) rule() (string, bool) {
+	rule, change, _ := strings.Cut(strings.TrimPrefix(m.name, m.kind+" "), ": ")
+	return rule, m.kind == "rules" && !strings.HasPrefix(rule, "group ") && !strings.HasPrefix(change, "before ")
+}
+
 func oneLine(lines []string) string {
 	return strings.Join(strings.Fields(strings.Join(lines, " ")), " ")
 }

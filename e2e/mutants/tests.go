@@ -52,6 +52,7 @@ type tests struct {
 // ruleTest is a test of promtool.
 type ruleTest struct {
 	name  string
+	whole bool           // clones can be asked all of it
 	kills map[string]int // by rule; "" for all
 	took  time.Duration  // without a mutation
 }
@@ -62,7 +63,7 @@ func (t *tests) prepare(ctx context.Context, all, chosen []mutant) error {
 	if t.ruleTests, err = os.ReadFile(filepath.Join(t.monitoring, ruleTestsFile)); err != nil {
 		return err
 	}
-	var file struct{ Tests []struct{ Name string } }
+	var file struct{ Tests []testGroup }
 	if err := yaml.Unmarshal(t.ruleTests, &file); err != nil {
 		return err
 	}
@@ -70,27 +71,41 @@ func (t *tests) prepare(ctx context.Context, all, chosen []mutant) error {
 		if test.Name == "" || slices.ContainsFunc(t.rules, func(other *ruleTest) bool { return other.name == test.Name }) {
 			return fmt.Errorf("%s: a test has no name of its own: %q", ruleTestsFile, test.Name)
 		}
-		t.rules = append(t.rules, &ruleTest{name: test.Name, kills: map[string]int{}})
+		t.rules = append(t.rules, &ruleTest{name: test.Name, whole: test.whole(), kills: map[string]int{}})
 	}
 	if err := t.command(ctx, ".", nil, "go", "test", "-vet=off", "-c", "-o", t.binary(), "."); err != nil {
 		return err
 	}
 
 	for _, kind := range []string{"rules", "alertmanager", "code"} {
-		of := func(m mutant) bool { return m.kind == kind }
-		if !slices.ContainsFunc(chosen, of) {
-			continue
+		if err := t.prepareKind(ctx, kind, all, chosen); err != nil {
+			return err
 		}
-		original := all[slices.IndexFunc(all, of)]
-		original.after = original.before
+	}
+	return nil
+}
+
+// prepareKind checks that the tests pass without a mutation, and that the truth bench fails with a broken file.
+func (t *tests) prepareKind(ctx context.Context, kind string, all, chosen []mutant) error {
+	of := func(m mutant) bool { return m.kind == kind }
+	if !slices.ContainsFunc(chosen, of) {
+		return nil
+	}
+	original := all[slices.IndexFunc(all, of)]
+	original.after = original.before
+	alone := func(m mutant) bool { // the others are tested beside a clone without a mutation
+		_, together := m.rule()
+		return of(m) && !together
+	}
+	if slices.ContainsFunc(chosen, alone) {
 		if r := t.test(ctx, &original); r.err != nil || r.killer != "" {
 			return fmt.Errorf("%s without a mutation: %s", kind, r)
 		}
-		broken := original
-		broken.after = "broken"
-		if killed, err := t.play(ctx, &broken, t.dir); kind != "code" && t.bench && (err != nil || !killed) {
-			return errors.Join(errors.New("the truth bench does not use the mutated file"), err)
-		}
+	}
+	broken := original
+	broken.after = "broken"
+	if killed, err := t.play(ctx, &broken, t.dir); kind != "code" && t.bench && (err != nil || !killed) {
+		return errors.Join(errors.New("the truth bench does not use the mutated file"), err)
 	}
 	return nil
 }
@@ -134,6 +149,9 @@ func (t *tests) promtool(ctx context.Context, m *mutant, dir string) result {
 	}
 	rule, _, _ := strings.Cut(strings.TrimPrefix(m.name, "rules "), ": ")
 	for _, test := range t.inOrder(rule) {
+		if _, together := m.rule(); together && test.whole {
+			continue // its clone has passed
+		}
 		started := time.Now()
 		only := "--run=^" + regexp.QuoteMeta(test.name) + "$"
 		killed, err := t.fails(ctx, ".", nil, "promtool", "test", "rules", only, file)
@@ -144,16 +162,21 @@ func (t *tests) promtool(ctx context.Context, m *mutant, dir string) result {
 		if test.took == 0 { // the original is the first to be tested
 			test.took = time.Since(started)
 		}
-		if killed {
-			test.kills[rule]++
-			test.kills[""]++
-		}
 		t.mu.Unlock()
 		if killed {
+			t.killed(test, rule)
 			return result{killer: byPromtool, test: strconv.Quote(test.name)}
 		}
 	}
 	return result{}
+}
+
+// killed counts a mutant of a rule that a test killed.
+func (t *tests) killed(test *ruleTest, rule string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	test.kills[rule]++
+	test.kills[""]++
 }
 
 // inOrder returns the tests, first those that killed most mutants of this rule, then those with its name, then those
