@@ -55,6 +55,7 @@ type Fetcher struct {
 	scheduler   *scheduler
 	devices     *resource // the list
 	mask        atomic.Pointer[rufus.Mask]
+	memories    *memories // of the entries
 	// deviceMetrics: there are series of what the list says about the entries.
 	deviceMetrics bool
 
@@ -75,8 +76,10 @@ func NewFetcher(o Options) *Fetcher {
 	}
 	f.devices = &resource{fetcher: f, name: "devices"}
 	f.mask.Store(&rufus.Mask{})
+	f.memories = &memories{}
 	if o.Replaces != nil {
 		f.scheduler = o.Replaces.scheduler
+		f.memories = o.Replaces.memories
 	}
 	f.scheduler.mu.Lock()
 	defer f.scheduler.mu.Unlock()
@@ -108,6 +111,7 @@ func (f *Fetcher) adopt(entries []Entry, labels []string, listWanted, reload boo
 	}
 	mask := rufus.NewMask(secrets)
 	f.mask.Store(&mask)
+	f.memories.keep(entries)
 
 	f.scheduler.mu.Lock()
 	defer f.scheduler.mu.Unlock()
@@ -280,6 +284,7 @@ func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, orOlder bool
 			addHealth(report.Statuses, last, list.Err == nil)
 		}
 	}
+	s.fetcher.memories.observe(report.Statuses, s.fetcher.now(), orOlder)
 	return report
 }
 
