@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	_ "time/tzdata" // for --web.time-zone where the machine has no zones, as in the image
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +34,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/config"
+	"rufus_exporter/monitoring"
 	"rufus_exporter/rufus"
 	"rufus_exporter/web"
 )
@@ -132,6 +135,9 @@ func run(args []string) int {
 		Hosts:           hosts(*f.web.WebListenAddresses),
 		EnablePprof:     f.enablePprof,
 		Version:         version.Version,
+		TimeZone:        f.timeZone,
+		Runbook:         monitoring.Runbook,
+		RunbookURL:      f.runbookURL,
 		Now:             time.Now,
 		Logger:          logger,
 	})
@@ -278,6 +284,8 @@ type flags struct {
 	maxRequests     int
 	enableLifecycle bool
 	enablePprof     bool
+	timeZone        *time.Location
+	runbookURL      string
 	web             *toolkit.FlagConfig
 	log             *promslog.Config
 }
@@ -289,6 +297,7 @@ func parse(args []string) (flags, error) {
 	f := flags{log: &promslog.Config{}}
 	app := kingpin.New("rufus_exporter", "Prometheus exporter for race timing sessions of the RUFUS Cloud API.")
 	var fileGiven, formatGiven bool
+	var timeZone string
 	app.Flag("config.file", "Path to the session list.").Default("sessions.yml").IsSetByUser(&fileGiven).
 		StringVar(&f.configFile)
 	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
@@ -309,6 +318,10 @@ func parse(args []string) (flags, error) {
 		"deadline, then get 503.").Default("40").IntVar(&f.maxRequests)
 	app.Flag("web.enable-lifecycle", "Enable reload by POST or PUT to /-/reload.").BoolVar(&f.enableLifecycle)
 	app.Flag("web.enable-pprof", "Enable profiling under /debug/pprof/.").BoolVar(&f.enablePprof)
+	app.Flag("web.time-zone", "Time zone of the status page, such as America/Sao_Paulo; Local is the machine's.").
+		Default("Local").StringVar(&timeZone)
+	app.Flag("web.runbook-url", "URL of your copy of the runbook, for the links of the status page; by default the "+
+		"exporter serves the runbook itself.").StringVar(&f.runbookURL)
 	f.web = toolkitflag.AddFlags(app, ":10210")
 	promslogflag.AddFlags(app, f.log)
 	app.Version(version.Print("rufus_exporter"))
@@ -316,8 +329,14 @@ func parse(args []string) (flags, error) {
 	app.UsageWriter(os.Stdout)
 
 	_, err := app.Parse(args)
+	var zoneErr error
+	f.timeZone, zoneErr = time.LoadLocation(timeZone)
 	switch {
 	case err != nil:
+	case zoneErr != nil || timeZone == "":
+		err = fmt.Errorf("--web.time-zone must be Local, UTC or a name such as America/Sao_Paulo, not %q", timeZone)
+	case !runbookUsable(f.runbookURL):
+		err = errors.New("--web.runbook-url must be a http or https URL without # at its end")
 	case f.demo && f.check:
 		err = errors.New("--demo has a configuration of its own: there is nothing for --config.check to check")
 	case f.demo && fileGiven:
@@ -340,6 +359,13 @@ func parse(args []string) (flags, error) {
 		err = toolkit.Validate(*f.web.WebConfigFile)
 	}
 	return f, err
+}
+
+// runbookUsable reports whether the status page can link to sections of what is at address; empty: of its own.
+func runbookUsable(address string) bool {
+	u, err := url.Parse(address)
+	return address == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" &&
+		!strings.Contains(address, "#")
 }
 
 // unusable reports whether nobody can listen on address. What the toolkit knows beyond TCP is left to it.

@@ -1,0 +1,163 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"rufus_exporter/state"
+)
+
+// tone is the one colour that answers whether everything is all right.
+type tone string
+
+const (
+	bad  tone = "bad"  // passings, or the sight of them, are being lost
+	look tone = "look" // someone should look
+	well tone = "well" // passings are due, and nothing is wrong
+	idle tone = "idle" // nothing is due
+)
+
+// summary is what the page says first.
+type summary struct {
+	tone     tone
+	headline string
+	outage   *fact // nearly no mat can be read: why, and since when
+}
+
+// title returns what a phone shows in its list of tabs.
+func (s summary) title() string {
+	if runes := []rune(s.headline); len(runes) > 50 {
+		return strings.TrimSpace(string(runes[:49])) + "…"
+	}
+	return s.headline
+}
+
+// outageShare is the share of mats that cannot be read from which on it is one outage, as in RufusAllSessionsFailing.
+const outageShare = .8
+
+// summarize says in one line and one colour whether everything is all right.
+func summarize(mats []mat, old bool, oldest time.Duration, w writer) summary {
+	failed, since, critical := 0, time.Time{}, false
+	for _, m := range mats {
+		critical = critical || m.severity == state.Critical
+		if m.failed {
+			failed++
+			if since.IsZero() || !m.unread.IsZero() && m.unread.Before(since) {
+				since = m.unread
+			}
+		}
+	}
+	s := summary{tone: look}
+	if critical {
+		s.tone = bad
+	}
+	outage := failed >= 2 && float64(failed) >= outageShare*float64(len(mats))
+	var urgent, minor []string
+	for _, m := range troubled(mats, outage) {
+		if m.severity == state.Critical {
+			urgent = append(urgent, m.trouble())
+		} else {
+			minor = append(minor, m.trouble())
+		}
+	}
+	needs := strings.Join(nonempty(need(urgent, "you", "need you"), need(minor, "a look", "need a look")), "; ")
+	switch {
+	case outage:
+		s.headline = fmt.Sprintf("%d of %d mats cannot be read", failed, len(mats))
+		if failed == len(mats) {
+			s.headline = fmt.Sprintf("None of the %d mats can be read", failed)
+		}
+		if needs != "" {
+			s.headline += "; before that, " + needs
+		}
+		s.outage = &fact{After: "Check the exporter's internet connection and the API key, and watch the boxes " +
+			"themselves: they go on recording."}
+		if !since.IsZero() {
+			s.outage = &fact{"Nothing is known since", w.clock(since), ". " + s.outage.After}
+		}
+	case needs != "":
+		s.headline = needs
+	default:
+		s.tone, s.headline = calm(mats, w)
+		if old {
+			s.tone, s.headline = look, fmt.Sprintf("Nothing new for %s. Before that: %s", span(oldest), s.headline)
+		}
+	}
+	return s
+}
+
+// mostNamed bounds the mats that the headline names.
+const mostNamed = 3
+
+// need says how many mats need something, and names the first.
+func need(troubles []string, one, many string) string {
+	if len(troubles) == 0 {
+		return ""
+	}
+	named := strings.Join(troubles[:min(len(troubles), mostNamed)], ", ")
+	if more := len(troubles) - mostNamed; more > 0 {
+		named += fmt.Sprintf(" and %d more", more)
+	}
+	if len(troubles) == 1 {
+		return "1 mat needs " + one + ": " + named
+	}
+	return fmt.Sprintf("%d mats %s: %s", len(troubles), many, named)
+}
+
+func nonempty(texts ...string) []string {
+	var all []string
+	for _, text := range texts {
+		if text != "" {
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
+// calm says how mats are of which none needs anyone.
+func calm(mats []mat, w writer) (tone, string) {
+	counts := map[string]int{}
+	var first time.Time // that something is due
+	for _, m := range mats {
+		word := m.Word
+		switch {
+		case word == string(state.OK) && m.counting:
+			word = "counting"
+		case word == string(state.OK):
+			word = "ready"
+		}
+		counts[word]++
+		if word == string(state.Waiting) && !m.due.IsZero() && (first.IsZero() || m.due.Before(first)) {
+			first = m.due
+		}
+	}
+	n := len(mats)
+	due := ""
+	if !first.IsZero() {
+		due = "; the next is due at " + w.clock(first).Text
+	}
+	switch {
+	case n == 0:
+		return idle, "No mats are followed yet"
+	case n == 1 && counts["counting"] == 1:
+		return well, mats[0].Name + " is counting"
+	case counts["counting"] == n:
+		return well, fmt.Sprintf("All %d mats are counting", n)
+	case n > 1 && counts[string(state.Waiting)] == n:
+		return idle, fmt.Sprintf("All %d mats are waiting%s", n, due)
+	case n > 1 && counts[string(state.Finished)] == n:
+		return idle, fmt.Sprintf("All %d mats have finished", n)
+	}
+	var parts []string
+	for _, word := range []string{"counting", "ready", "waiting", "finished"} {
+		if counts[word] > 0 {
+			parts = append(parts, fmt.Sprint(counts[word], " ", word))
+		}
+	}
+	t := idle
+	if counts["counting"]+counts["ready"] > 0 {
+		t = well
+	}
+	return t, "All is well: " + strings.Join(parts, ", ") + due
+}
