@@ -43,9 +43,11 @@ func (b *broken) page() {
 				b.note("page calm "+m.name, "at %s the page says %q of %s, but for over a minute: %s",
 					short(now.at), s.Word, m.name, alert)
 			}
-			told := critical || slices.ContainsFunc(now.firing, func(f firing) bool { return f.critical() && f.covers(m) })
+			told := slices.ContainsFunc(now.firing, func(f firing) bool {
+				return f.covers(m) && (f.critical() || f.is(aboutMats))
+			})
 			if calmAlerts.lasts(now.at, s.Severity == state.Critical && !told) {
-				b.note("alerts calm "+m.name, "at %s the page says for over a minute that %s is %s, since %s, but no critical alert does",
+				b.note("alerts calm "+m.name, "at %s the page says for over a minute that %s is %s, since %s, but no alert does",
 					short(now.at), m.name, s.Word, s.Since)
 			}
 		}
@@ -107,7 +109,7 @@ func TestTruthOfThePageCanFail(t *testing.T) {
 	}
 	for name, change := range map[string]struct{ from, to, want string }{
 		"the same":         {"", "", ""},
-		"rules ring late":  {"rufus:session_inactive:timestamp > 0) >= 30", "rufus:session_inactive:timestamp > 0) >= 240", "no critical alert does"},
+		"rules ring late":  {"rufus:session_inactive:timestamp > 0) >= 30", "rufus:session_inactive:timestamp > 0) >= 240", "but no alert does"},
 		"rules ring early": {`what="from"} <= time() + 300`, `what="from"} <= time() + 900`, `the page says "waiting" of start-5k`},
 	} {
 		t.Run(name, func(t *testing.T) {

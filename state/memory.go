@@ -124,10 +124,10 @@ func (m *Memory) countUp(r Reading) {
 		m.fell = r.At
 	}
 	m.count, m.counted = r.Passings, true
+	m.judgePace(r.At)
 }
 
-// arrive notes passings, and whether they make the mat brisk: ten in two minutes, in more than one upload, and no slower
-// than 40 % of the pace of ten minutes. After the count fell nobody can tell.
+// arrive notes passings.
 func (m *Memory) arrive(at time.Time, n int64) {
 	m.arrival, m.quiet = at, at
 	m.arrivals = slices.DeleteFunc(m.arrivals, func(a arrival) bool { return at.Sub(a.at) >= paceWithin })
@@ -137,10 +137,20 @@ func (m *Memory) arrive(at time.Time, n int64) {
 	} else {
 		m.arrivals = append(m.arrivals, arrival{at, n})
 	}
+}
+
+// judgePace decides, at an arrival and shortly after it, whether the mat is brisk: ten passings in two minutes, in more
+// than one upload, and no slower than 40 % of the pace of ten minutes. After the count fell nobody can tell.
+func (m *Memory) judgePace(at time.Time) {
+	if m.arrival.IsZero() || at.Sub(m.arrival) >= 30*time.Second || at.Sub(m.fell) < paceWithin {
+		return
+	}
 	var lately, all int64
 	uploads := 0
 	for _, a := range m.arrivals {
-		all += a.n
+		if at.Sub(a.at) < paceWithin {
+			all += a.n
+		}
 		if at.Sub(a.at) < briskWithin {
 			lately += a.n
 		}
@@ -148,9 +158,7 @@ func (m *Memory) arrive(at time.Time, n int64) {
 			uploads++
 		}
 	}
-	if at.Sub(m.fell) >= paceWithin {
-		m.brisk = lately >= 10 && lately >= all/12 && uploads >= 3
-	}
+	m.brisk = lately >= 10 && lately >= all/12 && uploads >= 3
 }
 
 // Clone returns a copy that does not change.

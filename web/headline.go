@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,10 +72,10 @@ func summarize(mats []mat, old bool, oldest time.Duration, w writer) summary {
 		if needs != "" {
 			s.headline += "; before that, " + needs
 		}
-		s.outage = &fact{After: "Check the exporter's internet connection and the API key, and watch the boxes " +
-			"themselves: they go on recording."}
+		s.outage = &fact{Before: "Nothing is known", After: ": " + strings.Join(reasons(mats), ", ") + ". Check the exporter's " +
+			"internet connection and the API key, and watch the boxes themselves: they go on recording."}
 		if !since.IsZero() {
-			s.outage = &fact{"Nothing is known since", w.clock(since), ". " + s.outage.After}
+			s.outage.Before, s.outage.At = "Nothing is known since", w.clock(since)
 		}
 	case needs != "":
 		s.headline = needs
@@ -85,6 +86,17 @@ func summarize(mats []mat, old bool, oldest time.Duration, w writer) summary {
 		}
 	}
 	return s
+}
+
+// reasons returns why mats cannot be read, each reason once.
+func reasons(mats []mat) []string {
+	var all []string
+	for _, m := range mats {
+		if m.why != "" && !slices.Contains(all, m.why) {
+			all = append(all, m.why)
+		}
+	}
+	return all
 }
 
 // mostNamed bounds the mats that the headline names.

@@ -20,9 +20,10 @@ type mat struct {
 
 	race     string
 	severity state.Severity
-	failed   bool // its newest reading
-	stopped  bool // it is in trouble, whether it can be read or not
-	counting bool // it has passings
+	failed   bool   // its newest reading
+	why      string // it cannot be read
+	stopped  bool   // it is in trouble, whether it can be read or not
+	counting bool   // it has passings
 	due      time.Time
 	unread   time.Time // since when it cannot be read
 }
@@ -35,6 +36,7 @@ type card struct {
 	Passings    string
 	Battery     string
 	Do          string // what to do, in one imperative sentence
+	Since       *fact  // since when, or when the last passing was
 	Facts       []fact
 	Known       *fact // the last count that is known, while there is no newer one
 	Error       string
@@ -100,6 +102,7 @@ func (w writer) mat(s *collector.Status, seen *collector.Seen) mat {
 	m.stopped = seen.Severity > state.Calm && seen.Word != state.Failing
 	m.Name, m.Word = s.Entry.Name, string(seen.Word)
 	if m.failed {
+		m.why = plainWords[rufus.ReasonOf(s.Err)]
 		m.unread = cmp.Or(seen.Memory.Read(), seen.Since)
 	}
 	if seen.Plan.Declared {
@@ -144,7 +147,7 @@ func (w writer) say(m *mat, s *collector.Status, seen *collector.Seen) {
 		case seen.ByBox:
 			m.fact("closed before the exporter started", nil, "")
 		default:
-			m.since("closed since", seen, w)
+			m.since("since", seen, w)
 		}
 		if s.Entry.Target.Follows == rufus.Token {
 			m.fact("If it is recording, START was pressed again: this entry follows the old token.", nil, "")
@@ -162,8 +165,7 @@ func (w writer) say(m *mat, s *collector.Status, seen *collector.Seen) {
 	case state.Silent:
 		m.Do = "Go to " + m.Name + ": hold a chip over the mat. No beep: reader or antenna. A beep: network."
 		m.Runbook = "rufussessionsilent"
-		m.since("no passing since", seen, w)
-		m.fact("limit "+span(seen.Limit), nil, "")
+		m.since("no passing since", seen, w, "limit "+span(seen.Limit))
 		if seen.ByBox {
 			m.fact("by the clock of the box, which may be wrong: it was silent when the exporter started", nil, "")
 		}
@@ -181,7 +183,7 @@ func (w writer) say(m *mat, s *collector.Status, seen *collector.Seen) {
 		if seen.Plan.Declared {
 			m.fact("no passings were due after", w.clock(window.Until), "")
 		} else if !seen.Since.IsZero() {
-			m.since("closed since", seen, w)
+			m.since("since", seen, w)
 		}
 	case state.OK:
 		if s.Err == nil && !s.Session.Active {
@@ -205,10 +207,10 @@ func (w writer) failing(m *mat, s *collector.Status, seen *collector.Seen) {
 	}
 	reason := rufus.ReasonOf(s.Err)
 	m.Do = toRead(reason, m.Name)
-	m.fact(plainWords[reason], nil, "")
 	if !seen.Since.IsZero() {
-		m.since("cannot be read since", seen, w)
+		m.since("since", seen, w)
 	}
+	m.fact(plainWords[reason], nil, "")
 	if s.Err != nil {
 		m.Error = s.Err.Error()
 	}
@@ -259,13 +261,20 @@ func (w writer) battery(m *mat, s *collector.Status, seen *collector.Seen) {
 	}
 }
 
+// fact adds what is so. The first stands beside the state.
 func (m *mat) fact(before string, at *instant, after string) {
-	m.Facts = append(m.Facts, fact{before, at, after})
+	f := fact{before, at, after}
+	if m.Since == nil {
+		m.Since = &f
+		return
+	}
+	m.Facts = append(m.Facts, f)
 }
 
 // since adds since when a state has lasted, and for how long.
-func (m *mat) since(what string, seen *collector.Seen, w writer) {
-	m.fact(what, w.clock(seen.Since), " ("+span(w.now.Sub(seen.Since))+")")
+func (m *mat) since(what string, seen *collector.Seen, w writer, more ...string) {
+	lasted := strings.Join(append([]string{span(w.now.Sub(seen.Since))}, more...), ", ")
+	m.fact(what, w.clock(seen.Since), " ("+lasted+")")
 }
 
 // trouble says in two words what is wrong.

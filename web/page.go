@@ -210,6 +210,9 @@ func races(mats []mat, outage bool, opened []string) []race {
 			i = len(all)
 			all = append(all, race{Name: m.race})
 		}
+		if outage && m.failed && !m.stopped {
+			m.Do, m.Since, m.Facts, m.Error, m.Runbook = "", nil, nil, "", "" // the banner says it
+		}
 		all[i].Mats = append(all[i].Mats, m.card)
 	}
 	for i := range all {
