@@ -59,7 +59,8 @@ func newRunbook(markdown string) []byte {
 	return page.Bytes()
 }
 
-// sections reads as much of Markdown as the runbook uses: headings, paragraphs, lists, listings.
+// sections reads as much of Markdown as the runbook uses: headings, paragraphs, lists, and listings
+// without empty lines.
 func sections(markdown string) []section {
 	var all []section
 	for chunk := range strings.SplitSeq(strings.TrimSpace(markdown), "\n\n") {
