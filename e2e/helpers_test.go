@@ -30,6 +30,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/config"
+	"rufus_exporter/monitoring"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
 	"rufus_exporter/test/lab"
@@ -359,6 +360,8 @@ func inProcess(t *testing.T, sessions string, now func() time.Time) http.Handler
 		TimeoutOffset: 500 * time.Millisecond,
 		MaxRequests:   40,
 		Version:       "devel",
+		TimeZone:      raceDay.Location(),
+		Runbook:       monitoring.Runbook,
 		Now:           now,
 		Logger:        slog.New(slog.DiscardHandler),
 	})

@@ -50,7 +50,7 @@ type State struct {
 	Severity Severity
 	Since    time.Time     // when it began, as far as that is known; zero: unknown
 	Limit    time.Duration // of silence, if the mat is silent
-	ByBox    bool          // decided by the clock of the box, for it was so before the exporter looked
+	ByBox    bool          // it was so before the exporter looked, according to the times of its session
 	Recovers bool          // failing, but the newest reading was good
 }
 
@@ -120,14 +120,14 @@ func stoppedMat(m *Memory, p Plan, now time.Time) (State, bool) {
 	return State{}, false
 }
 
-// closedWhileDue returns the state of a mat that is not active though it must be ready. One that was closed before the
-// exporter looked has nothing but the clock of its box to tell that from one that was not started.
+// closedWhileDue returns the state of a mat that is not active though it must be ready. Of one that was closed before the
+// exporter looked, only its session tells that it was started today.
 func closedWhileDue(m *Memory, p Plan) State {
 	today := p.Window.From.Add(-stale)
 	switch {
 	case !m.inactive.IsZero() && !m.inactive.Before(today):
 		return State{Word: Closed, Severity: Critical, Since: m.inactive}
-	case m.inactiveAtFirst && m.good.Last.After(today):
+	case m.inactiveAtFirst && (m.good.Last.After(today) || m.good.Created.After(today) && m.count > 0):
 		return State{Word: Closed, Severity: Critical, ByBox: true}
 	}
 	return State{Word: NotStarted, Severity: Critical, Since: p.Window.From}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"rufus_exporter/collector"
 	"rufus_exporter/rufus"
@@ -114,7 +115,7 @@ func (w writer) mat(s *collector.Status, seen *collector.Seen) mat {
 		}
 	}
 	if s.Err == nil {
-		if !strings.EqualFold(s.Session.Alias, m.Name) {
+		if letters(s.Session.Alias) != letters(m.Name) {
 			m.Alias = s.Session.Alias
 		}
 		if passings, ok := s.Session.Passings.Get(); ok {
@@ -132,6 +133,16 @@ func (w writer) mat(s *collector.Status, seen *collector.Seen) mat {
 	}
 	m.Class = strings.ReplaceAll(m.Word, " ", "-") + " " + [...]string{"calm", "warning", "critical"}[m.severity]
 	return m
+}
+
+// letters returns a name without what makes no difference to a reader.
+func letters(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, name)
 }
 
 // say adds what is so, since when, and what to do about it.
@@ -156,32 +167,36 @@ func (w writer) say(m *mat, s *collector.Status, seen *collector.Seen) {
 		m.Do, m.Runbook = "Go to "+m.Name+": press START.", "rufussessionnotstarted"
 		switch {
 		case seen.Since.After(w.now):
-			m.fact("passings are due from", w.clock(seen.Since), "")
+			m.fact("due from", w.clock(seen.Since), "")
 		case !seen.Since.IsZero():
-			m.since("passings are due since", seen, w)
+			m.since("due since", seen, w)
 		default:
 			m.fact("another mat of its race is counting", nil, "")
 		}
 	case state.Silent:
 		m.Do = "Go to " + m.Name + ": hold a chip over the mat. No beep: reader or antenna. A beep: network."
 		m.Runbook = "rufussessionsilent"
-		m.since("no passing since", seen, w, "limit "+span(seen.Limit))
+		what := "since"
+		if seen.Plan.Declared && seen.Since.Equal(window.From) {
+			what = "due since" // it may have counted before
+		}
+		m.since(what, seen, w, "limit "+span(seen.Limit))
 		if seen.ByBox {
 			m.fact("by the clock of the box, which may be wrong: it was silent when the exporter started", nil, "")
 		}
 	case state.Waiting:
 		if seen.Plan.Declared {
-			m.fact("passings are due from", w.clock(window.From), "")
+			m.fact("due from", w.clock(window.From), "")
 		}
 		switch {
 		case s.Err == nil && !s.Session.Active && seen.Plan.Declared:
-			m.fact("not active: START is to be pressed until", w.clock(window.From.Add(-state.Armed)), "")
+			m.fact("not active yet: press START before", w.clock(window.From.Add(-state.Armed)), "")
 		case s.Err == nil && !s.Session.Active:
 			m.fact("the device has no session yet", nil, "")
 		}
 	case state.Finished:
 		if seen.Plan.Declared {
-			m.fact("no passings were due after", w.clock(window.Until), "")
+			m.fact("was due until", w.clock(window.Until), "")
 		} else if !seen.Since.IsZero() {
 			m.since("since", seen, w)
 		}
@@ -277,12 +292,19 @@ func (m *mat) since(what string, seen *collector.Seen, w writer, more ...string)
 	m.fact(what, w.clock(seen.Since), " ("+lasted+")")
 }
 
+// longName bounds the letters of a name in the headline.
+const longName = 24
+
 // trouble says in two words what is wrong.
 func (m *mat) trouble() string {
-	if m.Battery != "" && m.Word != string(state.Closed) && m.Word != string(state.Silent) {
-		return m.Name + " " + m.Battery
+	name := m.Name
+	if runes := []rune(name); len(runes) > longName {
+		name = string(runes[:longName-1]) + "…"
 	}
-	return m.Name + " " + m.Word
+	if m.Battery != "" && (m.Word == string(state.OK) || m.Word == string(state.Waiting)) {
+		return name + " " + m.Battery
+	}
+	return name + " " + m.Word
 }
 
 // troubled returns the mats that need someone, the worst first, else in the order of the configuration. During an outage

@@ -215,6 +215,10 @@ func races(mats []mat, outage bool, opened []string) []race {
 		}
 		all[i].Mats = append(all[i].Mats, m.card)
 	}
+	// Of what a link says only names of races are passed on.
+	opened = slices.DeleteFunc(opened, func(name string) bool {
+		return !slices.ContainsFunc(all, func(r race) bool { return r.Name == name })
+	})
 	for i := range all {
 		r := &all[i]
 		r.Open = len(mats) <= mostOpen || slices.Contains(opened, r.Name)

@@ -100,7 +100,7 @@ func TestThePageSaysHowEachSessionIs(t *testing.T) {
 		// Silence, where somebody said how long is too long.
 		{silent, passed(7, 10*time.Minute-1), nil, "ok calm: turn 7 ok last passing 9 min ago"},
 		{silent, passed(7, 11*time.Minute), nil,
-			"silent warning: turn 7 silent no passing since 11:49 (11 min, limit 10 min) " +
+			"silent warning: turn 7 silent since 11:49 (11 min, limit 10 min) " +
 				"Go to turn: hold a chip over the mat. No beep: reader or antenna. A beep: network. " +
 				"by the clock of the box, which may be wrong: it was silent when the exporter started " +
 				"last passing 11 min ago Runbook: what to do"},
@@ -185,24 +185,24 @@ func TestThePageKnowsWhatIsDue(t *testing.T) {
 		session     rufus.Session
 		mat         string
 	}{
-		{5*minute + 1, time.Hour, closed, "waiting calm: mat 7 waiting passings are due from 12:05 " +
-			"not active: START is to be pressed until 12:00 last passing 60 min ago"},
+		{5*minute + 1, time.Hour, closed, "waiting calm: mat 7 waiting due from 12:05 " +
+			"not active yet: press START before 12:00 last passing 60 min ago"},
 		{5 * minute, time.Hour, closed, "closed critical: mat 7 closed closed before the exporter started " + press +
 			"last passing 60 min ago Runbook: what to do"},
 		{-time.Hour, 1, closed, "closed critical: mat 7 closed closed before the exporter started " + press +
 			"last passing 60 min ago Runbook: what to do"},
-		{-time.Hour, 0, closed, "finished calm: mat 7 finished no passings were due after 12:00 last passing 60 min ago"},
-		{-time.Hour, time.Hour, rufus.Session{}, "not-started critical: mat not started passings are due since 11:00 (60 min) " +
+		{-time.Hour, 0, closed, "finished calm: mat 7 finished was due until 12:00 last passing 60 min ago"},
+		{-time.Hour, time.Hour, rufus.Session{}, "not-started critical: mat not started due since 11:00 (60 min) " +
 			"Go to mat: press START. Runbook: what to do"},
-		{minute, time.Hour, rufus.Session{}, "not-started critical: mat not started passings are due from 12:01 " +
+		{minute, time.Hour, rufus.Session{}, "not-started critical: mat not started due from 12:01 " +
 			"Go to mat: press START. Runbook: what to do"},
 		{7 * 24 * time.Hour, 8 * 24 * time.Hour, last(time.Hour),
-			"waiting calm: mat 7 waiting passings are due from 17 May, 12:00 last passing 60 min ago"},
-		{1, time.Hour, last(time.Hour), "waiting calm: mat 7 waiting passings are due from 12:00 last passing 60 min ago"},
+			"waiting calm: mat 7 waiting due from 17 May, 12:00 last passing 60 min ago"},
+		{1, time.Hour, last(time.Hour), "waiting calm: mat 7 waiting due from 12:00 last passing 60 min ago"},
 		{0, time.Hour, last(time.Hour), "ok calm: mat 7 ok last passing 60 min ago"},
 		{-10*minute + 1, time.Hour, last(time.Hour), "ok calm: mat 7 ok last passing 60 min ago"},
 		{-time.Hour, time.Hour, last(10*minute - 1), "ok calm: mat 7 ok last passing 9 min ago"},
-		{-time.Hour, 0, last(time.Hour), "finished calm: mat 7 finished no passings were due after 12:00 last passing 60 min ago"},
+		{-time.Hour, 0, last(time.Hour), "finished calm: mat 7 finished was due until 12:00 last passing 60 min ago"},
 	} {
 		entry := follow(rufus.Device, "mat")
 		entry.SilentAfter = 10 * minute
@@ -231,12 +231,12 @@ func TestThePageKnowsWhatWasSeen(t *testing.T) {
 	step("counts", "/metrics", "well: mat is counting", "ok calm: mat 7 ok last passing just now")
 	s.clock.turn(5 * time.Minute)
 	step("silent", "/probe?target=mat", "bad: 1 mat needs you: mat silent",
-		"silent critical: mat 7 silent no passing since 12:00 (5 min, limit 5 min) Go to mat: hold a chip over the mat. "+
+		"silent critical: mat 7 silent due since 12:00 (5 min, limit 5 min) Go to mat: hold a chip over the mat. "+
 			"No beep: reader or antenna. A beep: network. last passing 5 min ago Runbook: what to do")
 	s.clock.turn(time.Minute)
 	session.Active = false
 	step("closed a moment ago", "/metrics", "bad: 1 mat needs you: mat silent",
-		"silent critical: mat 7 silent no passing since 12:00 (6 min, limit 5 min) Go to mat: hold a chip over the mat. "+
+		"silent critical: mat 7 silent due since 12:00 (6 min, limit 5 min) Go to mat: hold a chip over the mat. "+
 			"No beep: reader or antenna. A beep: network. last passing 6 min ago Runbook: what to do")
 	s.clock.turn(30 * time.Second)
 	step("closed", "/metrics", "bad: 1 mat needs you: mat closed",
@@ -256,7 +256,7 @@ func TestThePageKnowsWhatWasSeen(t *testing.T) {
 			"and api.url, and watch the box of mat itself. last passing 27 min ago Runbook: what to do")
 	s.clock.turn(33 * time.Minute)
 	step("over", "/metrics", "idle: All is well: 1 finished",
-		"finished calm: mat 9 finished no passings were due after 13:00 last passing 60 min ago")
+		"finished calm: mat 9 finished was due until 13:00 last passing 60 min ago")
 }
 
 // An outage has one banner. Each card keeps the last count that is known, and what was wrong before stays trouble.
@@ -341,7 +341,7 @@ func TestTimeZone(t *testing.T) {
 	s := newStand(&api{answers: func(string) (rufus.Session, error) { return rufus.Session{Active: true}, nil }},
 		[]collector.Entry{entry}, func(s *settings) { s.TimeZone = zone })
 	contains(t, "page", s.record("/").Body.String(),
-		`passings are due from <time datetime="2026-05-10T13:00:00Z" title="2026-05-10 13:00:00 UTC">10:00</time>`,
+		`due from <time datetime="2026-05-10T13:00:00Z" title="2026-05-10 13:00:00 UTC">10:00</time>`,
 		">09:00:00</time>", "Times are those of America/Sao_Paulo (-03)")
 }
 
@@ -371,7 +371,7 @@ func TestManyMats(t *testing.T) {
 	equal(t, "races", strings.Count(page, `<details class="race">`), 3)
 	contains(t, "page", html.UnescapeString(page), `<a href="./?open=1k+%26+more">Keep this race open`,
 		`<h2>1k & more</h2> <span class="sum">99 ok</span>`)
-	page = s.record("/?open=1k+%26+more").Body.String()
+	page = s.record("/?open=1k+%26+more&open=nobody").Body.String()
 	equal(t, "folded", strings.Count(page, `<details class="race">`), 2)
 	equal(t, "open", strings.Count(page, `<details class="race" open>`), 1)
 	contains(t, "page", html.UnescapeString(page), `<a href="./?open=1k+%26+more&open=2k+%26+more">Keep this race open`)
