@@ -10,7 +10,8 @@ import (
 )
 
 // memories are what the process has seen of each entry, whoever asked: scrapes, probes and pages. They are kept across
-// reloads as the alert rules keep theirs, by race and session, and are lost when the process ends. No series shows them.
+// reloads as the alert rules keep theirs, by race and session, and are lost when the process ends. No series shows
+// them.
 type memories struct {
 	mu sync.Mutex
 	of map[identity]*state.Memory

@@ -171,7 +171,7 @@ func testStatusPage(t *testing.T, chromium *browser) {
 // found by inspect. The page is a real one, with all classes that there are.
 func testColours(t *testing.T, chromium *browser, url string) {
 	t.Helper()
-	_, body := fetch(t, http.DefaultClient, url+"/")
+	_, body := fetch(t, &http.Client{}, url+"/")
 	mats := regexp.MustCompile(`(?s)<li class="mat [a-z -]+">(.*?)</li>`).FindAllStringSubmatch(body, -1)
 	low := slices.IndexFunc(mats, func(m []string) bool { return strings.Contains(m[1], `<p class="battery">`) })
 	if low < 0 {

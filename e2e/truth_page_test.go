@@ -37,7 +37,7 @@ func (b *broken) page() {
 				calmPage, calmAlerts = differing{}, differing{}
 				continue
 			}
-			alert, critical := b.criticalMat(m, now)
+			alert, critical := now.criticalMat(m)
 			lost := critical && b.lost(m, now, alert)
 			if calmPage.lasts(now.at, critical && !lost && s.Severity == state.Calm) {
 				b.note("page calm "+m.name, "at %s the page says %q of %s, but for over a minute: %s",
@@ -69,7 +69,7 @@ func (d *differing) lasts(at time.Duration, differ bool) bool {
 }
 
 // criticalMat returns the critical alert of the mat itself, if there is one, be it muted or not.
-func (b *broken) criticalMat(m mat, now moment) (*episode, bool) {
+func (now moment) criticalMat(m mat) (*episode, bool) {
 	for _, f := range now.firing {
 		if f.critical() && f.is(aboutMats) && f.covers(m) {
 			return f.episode, true

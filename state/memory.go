@@ -16,8 +16,8 @@ type Reading struct {
 	Created  time.Time // when the session was made; zero: unknown
 }
 
-// Memory is what was seen of one session by our own clock, as the alert rules remember it. It is made of readings alone.
-// The zero value has seen nothing.
+// Memory is what was seen of one session by our own clock, as the alert rules remember it. It is made of readings
+// alone. The zero value has seen nothing.
 type Memory struct {
 	newest Reading
 	good   Reading // the newest that did not fail; its At is zero if there is none
@@ -177,7 +177,8 @@ func (m *Memory) Count() (passings int64, known bool) { return m.count, m.counte
 // Read returns when the session was last read; zero: never.
 func (m *Memory) Read() time.Time { return m.good.At }
 
-// LastPassing returns the time of the last passing by the clock of the box, when the session was last read; zero: unknown.
+// LastPassing returns the time of the last passing by the clock of the box, when the session was last read; zero:
+// unknown.
 func (m *Memory) LastPassing() time.Time { return m.good.Last }
 
 // Failed reports whether the newest reading failed, or there was none.
@@ -192,8 +193,8 @@ type sight struct {
 	good, bad [slots]uint8
 }
 
-// observe takes in a reading and returns the share of the quarters that were good. However often someone asks, a quarter
-// counts once.
+// observe takes in a reading and returns the share of the quarters that were good. However often someone asks, a
+// quarter counts once.
 func (s *sight) observe(r Reading) float64 {
 	slot := r.At.Unix() / 15
 	for next := max(s.slot+1, slot-slots+1); next <= slot; next++ {

@@ -1,6 +1,6 @@
-// Package state says how a mat is, in one word: failing, closed, silent, not started, waiting, ok or finished. The words,
-// the thresholds and what is critical are those of monitoring/rufus.rules.yml. The rules decide from what Prometheus
-// remembers, this package from what the exporter itself has seen: see Memory.
+// Package state says how a mat is, in one word: failing, closed, silent, not started, waiting, ok or finished. The
+// words, the thresholds and what is critical are those of monitoring/rufus.rules.yml. The rules decide from what
+// Prometheus remembers, this package from what the exporter itself has seen: see Memory.
 package state
 
 import (
@@ -57,8 +57,8 @@ type State struct {
 const (
 	// Armed is how long before its window a mat must be ready.
 	Armed = 5 * time.Minute
-	// stale is how long before its window a session may have been closed to count as closed rather than as not started, and
-	// for how long one without a window is worth a word after it was closed.
+	// stale is how long before its window a session may have been closed to count as closed rather than as not started,
+	// and for how long one without a window is worth a word after it was closed.
 	stale = 12 * time.Hour
 	// inUse is how soon after a passing a session without a window is closed by mistake.
 	inUse = 5 * time.Minute
@@ -94,8 +94,8 @@ func (p Plan) open(now time.Time) bool {
 	return p.Declared && !now.Before(p.Window.From) && now.Before(p.Window.Until)
 }
 
-// stoppedMat returns the state of a mat that does not count though it certainly should, as it was when it was last read:
-// that it cannot be read any more changes nothing.
+// stoppedMat returns the state of a mat that does not count though it certainly should, as it was when it was last
+// read: that it cannot be read any more changes nothing.
 func stoppedMat(m *Memory, p Plan, now time.Time) (State, bool) {
 	if m.good.At.IsZero() {
 		return State{}, false
@@ -120,8 +120,8 @@ func stoppedMat(m *Memory, p Plan, now time.Time) (State, bool) {
 	return State{}, false
 }
 
-// closedWhileDue returns the state of a mat that is not active though it must be ready. Of one that was closed before the
-// exporter looked, only its session tells that it was started today.
+// closedWhileDue returns the state of a mat that is not active though it must be ready. Of one that was closed before
+// the exporter looked, only its session tells that it was started today.
 func closedWhileDue(m *Memory, p Plan) State {
 	today := p.Window.From.Add(-stale)
 	switch {
@@ -146,8 +146,8 @@ func (m *Memory) silence(p Plan) (since time.Time, limit time.Duration) {
 	return since, limit
 }
 
-// silentByBox returns the state of a mat whose last passing was too long ago by the clock of the box. No arrival was seen
-// yet, so that clock can be wrong as well.
+// silentByBox returns the state of a mat whose last passing was too long ago by the clock of the box. No arrival was
+// seen yet, so that clock can be wrong as well.
 func silentByBox(m *Memory, p Plan, now time.Time) (State, bool) {
 	last := m.good.Last
 	if !m.arrival.IsZero() || p.SilentAfter == 0 || last.IsZero() || last.After(now) || !m.good.Active {

@@ -39,23 +39,9 @@ const outageShare = .8
 
 // summarize says in one line and one colour whether everything is all right.
 func summarize(mats []mat, old bool, oldest time.Duration, w writer) summary {
-	failed, since, critical := 0, time.Time{}, false
-	for _, m := range mats {
-		critical = critical || m.severity == state.Critical
-		if m.failed {
-			failed++
-			if since.IsZero() || !m.unread.IsZero() && m.unread.Before(since) {
-				since = m.unread
-			}
-		}
-	}
-	s := summary{tone: look}
-	if critical {
-		s.tone = bad
-	}
-	outage := failed >= 2 && float64(failed) >= outageShare*float64(len(mats))
+	outage, failed := outageOf(mats, w)
 	var urgent, minor []string
-	for _, m := range troubled(mats, outage) {
+	for _, m := range troubled(mats, outage != nil) {
 		if m.severity == state.Critical {
 			urgent = append(urgent, m.trouble())
 		} else {
@@ -63,29 +49,48 @@ func summarize(mats []mat, old bool, oldest time.Duration, w writer) summary {
 		}
 	}
 	needs := strings.Join(nonempty(need(urgent, "you", "need you"), need(minor, "a look", "need a look")), "; ")
+	s := summary{tone: look, outage: outage}
+	if slices.ContainsFunc(mats, func(m mat) bool { return m.severity == state.Critical }) {
+		s.tone = bad
+	}
 	switch {
-	case outage:
-		s.headline = fmt.Sprintf("%d of %d mats cannot be read", failed, len(mats))
-		if failed == len(mats) {
-			s.headline = fmt.Sprintf("None of the %d mats can be read", failed)
-		}
-		if needs != "" {
-			s.headline += "; before that, " + needs
-		}
-		s.outage = &fact{Before: "Nothing is known", After: ": " + strings.Join(reasons(mats), ", ") + ". Check the exporter's " +
-			"internet connection and the API key, and watch the boxes themselves: they go on recording."}
-		if !since.IsZero() {
-			s.outage.Before, s.outage.At = "Nothing is known since", w.clock(since)
-		}
+	case outage != nil:
+		s.headline = strings.Join(nonempty(failed, needs), "; before that, ")
 	case needs != "":
 		s.headline = needs
+	case old:
+		_, before := calm(mats, w)
+		s.headline = fmt.Sprintf("Nothing new for %s. Before that: %s", span(oldest), before)
 	default:
 		s.tone, s.headline = calm(mats, w)
-		if old {
-			s.tone, s.headline = look, fmt.Sprintf("Nothing new for %s. Before that: %s", span(oldest), s.headline)
-		}
 	}
 	return s
+}
+
+// outageOf returns what to say of an outage, in full and as a headline; nil if there is none.
+func outageOf(mats []mat, w writer) (banner *fact, headline string) {
+	failed, since := 0, time.Time{}
+	for _, m := range mats {
+		if !m.failed {
+			continue
+		}
+		failed++
+		if since.IsZero() || !m.unread.IsZero() && m.unread.Before(since) {
+			since = m.unread
+		}
+	}
+	if failed < 2 || float64(failed) < outageShare*float64(len(mats)) {
+		return nil, ""
+	}
+	banner = &fact{Before: "Nothing is known", After: ": " + strings.Join(reasons(mats), ", ") + ". " +
+		"Check the exporter's internet connection and the API key, and watch the boxes themselves: they go on recording."}
+	if !since.IsZero() {
+		banner.Before, banner.At = "Nothing is known since", w.clock(since)
+	}
+	if failed == len(mats) {
+		return banner, fmt.Sprintf("None of the %d mats can be read", failed)
+	}
+	return banner, fmt.Sprintf("%d of %d mats cannot be read", failed, len(mats))
 }
 
 // reasons returns why mats cannot be read, each reason once.

@@ -147,57 +147,23 @@ func letters(name string) string {
 
 // say adds what is so, since when, and what to do about it.
 func (w writer) say(m *mat, s *collector.Status, seen *collector.Seen) {
-	window := seen.Plan.Window
 	switch seen.Word {
 	case state.Failing:
 		w.failing(m, s, seen)
 		return
 	case state.Closed:
-		m.Do, m.Runbook = "Go to "+m.Name+": press START if the box is not recording.", "rufussessionclosed"
-		switch {
-		case seen.ByBox:
-			m.fact("closed before the exporter started", nil, "")
-		default:
-			m.since("since", seen, w)
-		}
-		if s.Entry.Target.Follows == rufus.Token {
-			m.fact("If it is recording, START was pressed again: this entry follows the old token.", nil, "")
-		}
+		w.closed(m, s, seen)
 	case state.NotStarted:
-		m.Do, m.Runbook = "Go to "+m.Name+": press START.", "rufussessionnotstarted"
-		switch {
-		case seen.Since.After(w.now):
-			m.fact("due from", w.clock(seen.Since), "")
-		case !seen.Since.IsZero():
-			m.since("due since", seen, w)
-		default:
-			m.fact("another mat of its race is counting", nil, "")
-		}
+		w.notStarted(m, seen)
 	case state.Silent:
-		m.Do = "Go to " + m.Name + ": hold a chip over the mat. No beep: reader or antenna. A beep: network."
-		m.Runbook = "rufussessionsilent"
-		what := "since"
-		if seen.Plan.Declared && seen.Since.Equal(window.From) {
-			what = "due since" // it may have counted before
-		}
-		m.since(what, seen, w, "limit "+span(seen.Limit))
-		if seen.ByBox {
-			m.fact("by the clock of the box, which may be wrong: it was silent when the exporter started", nil, "")
-		}
+		w.silent(m, seen)
 	case state.Waiting:
-		if seen.Plan.Declared {
-			m.fact("due from", w.clock(window.From), "")
-		}
-		switch {
-		case s.Err == nil && !s.Session.Active && seen.Plan.Declared:
-			m.fact("not active yet: press START before", w.clock(window.From.Add(-state.Armed)), "")
-		case s.Err == nil && !s.Session.Active:
-			m.fact("the device has no session yet", nil, "")
-		}
+		w.waiting(m, s, seen)
 	case state.Finished:
-		if seen.Plan.Declared {
-			m.fact("was due until", w.clock(window.Until), "")
-		} else if !seen.Since.IsZero() {
+		switch {
+		case seen.Plan.Declared:
+			m.fact("was due until", w.clock(seen.Since), "")
+		case !seen.Since.IsZero():
 			m.since("since", seen, w)
 		}
 	case state.OK:
@@ -205,10 +171,60 @@ func (w writer) say(m *mat, s *collector.Status, seen *collector.Seen) {
 			m.fact("closed a moment ago: is START pressed again?", nil, "")
 		}
 	}
-	if m.Runbook != "" {
-		m.Runbook = w.runbook + "#" + m.Runbook
-	}
 	w.lastPassing(m, s)
+}
+
+func (w writer) closed(m *mat, s *collector.Status, seen *collector.Seen) {
+	m.Do = "Go to " + m.Name + ": press START if the box is not recording."
+	m.Runbook = w.runbook + "#rufussessionclosed"
+	if seen.ByBox {
+		m.fact("before the exporter started", nil, "")
+	} else {
+		m.since("since", seen, w)
+	}
+	if s.Entry.Target.Follows == rufus.Token {
+		m.fact("If it is recording, START was pressed again: this entry follows the old token.", nil, "")
+	}
+}
+
+func (w writer) notStarted(m *mat, seen *collector.Seen) {
+	m.Do = "Go to " + m.Name + ": press START."
+	m.Runbook = w.runbook + "#rufussessionnotstarted"
+	switch {
+	case seen.Since.After(w.now):
+		m.fact("due from", w.clock(seen.Since), "")
+	case !seen.Since.IsZero():
+		m.since("due since", seen, w)
+	default:
+		m.fact("another mat of its race is counting", nil, "")
+	}
+}
+
+func (w writer) silent(m *mat, seen *collector.Seen) {
+	m.Do = "Go to " + m.Name + ": hold a chip over the mat. No beep: reader or antenna. A beep: network."
+	m.Runbook = w.runbook + "#rufussessionsilent"
+	what := "since"
+	if seen.Plan.Declared && seen.Since.Equal(seen.Plan.Window.From) {
+		what = "due since" // it may have counted before
+	}
+	m.since(what, seen, w, "limit "+span(seen.Limit))
+	if seen.ByBox {
+		m.fact("by the clock of the box, which may be wrong: it was silent when the exporter started", nil, "")
+	}
+}
+
+func (w writer) waiting(m *mat, s *collector.Status, seen *collector.Seen) {
+	inactive := s.Err == nil && !s.Session.Active
+	from := seen.Plan.Window.From
+	switch {
+	case !seen.Plan.Declared:
+		m.fact("the device has no session yet", nil, "")
+	case inactive:
+		m.fact("due from", w.clock(from), "")
+		m.fact("not active yet: press START before", w.clock(from.Add(-state.Armed)), "")
+	default:
+		m.fact("due from", w.clock(from), "")
+	}
 }
 
 // failing says why a session cannot be read.
@@ -241,10 +257,10 @@ func (w writer) lastPassing(m *mat, s *collector.Status) {
 	case !ok && m.Word == string(state.OK):
 		m.fact("no passing yet", nil, "")
 	case ok && w.now.Sub(last) < -clockTolerance:
-		at := w.instant(last, ago(w.now.Sub(last)))
+		at := instantOf(last, ago(w.now.Sub(last)))
 		m.fact("last passing", &at, ": check the device's clock")
 	case ok:
-		at := w.instant(last, ago(w.now.Sub(last)))
+		at := instantOf(last, ago(w.now.Sub(last)))
 		m.fact("last passing", &at, "")
 	}
 }
@@ -307,8 +323,8 @@ func (m *mat) trouble() string {
 	return name + " " + m.Word
 }
 
-// troubled returns the mats that need someone, the worst first, else in the order of the configuration. During an outage
-// those that only cannot be read are not among them: all of them have one cause.
+// troubled returns the mats that need someone, the worst first, else in the order of the configuration. During an
+// outage those that only cannot be read are not among them: all of them have one cause.
 func troubled(mats []mat, outage bool) []mat {
 	var all []mat
 	for _, m := range mats {
@@ -320,8 +336,8 @@ func troubled(mats []mat, outage bool) []mat {
 	return all
 }
 
-// instant returns an instant with a text of its own.
-func (w writer) instant(t time.Time, text string) instant {
+// instantOf returns an instant with a text of its own.
+func instantOf(t time.Time, text string) instant {
 	return instant{text, t.UTC().Format(time.RFC3339), t.UTC().Format("2006-01-02 15:04:05 UTC")}
 }
 
@@ -331,7 +347,7 @@ func (w writer) clock(t time.Time) *instant {
 	if t.Sub(w.now).Abs() > 12*time.Hour {
 		layout = "2 January, 15:04"
 	}
-	at := w.instant(t, t.In(w.zone).Format(layout))
+	at := instantOf(t, t.In(w.zone).Format(layout))
 	return &at
 }
 

@@ -102,7 +102,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 		Title:          summary.title() + " · RUFUS timing",
 		Tone:           summary.tone,
 		Headline:       summary.headline,
-		Now:            writer.instant(now, now.In(h.TimeZone).Format("15:04:05")),
+		Now:            instantOf(now, now.In(h.TimeZone).Format("15:04:05")),
 		Zone:           zoneName(now.In(h.TimeZone)),
 		Notices:        h.notices(sessions, report, writer),
 		Outage:         summary.outage,
@@ -167,7 +167,7 @@ func oldAnswers(statuses []collector.Status, now time.Time, limit time.Duration)
 func (h *handler) notices(sessions *collector.Sessions, report collector.Report, w writer) []fact {
 	var notices []fact
 	if until, ok := sessions.Fetcher().BackoffUntil().Get(); ok {
-		at := w.instant(until, until.In(w.zone).Format(time.TimeOnly))
+		at := instantOf(until, until.In(w.zone).Format(time.TimeOnly))
 		notices = append(notices, fact{
 			"The API asked us to wait: no requests for another " + span(until.Sub(w.now)) + ", until", &at, ".",
 		})

@@ -187,9 +187,9 @@ func TestThePageKnowsWhatIsDue(t *testing.T) {
 	}{
 		{5*minute + 1, time.Hour, closed, "waiting calm: mat 7 waiting due from 12:05 " +
 			"not active yet: press START before 12:00 last passing 60 min ago"},
-		{5 * minute, time.Hour, closed, "closed critical: mat 7 closed closed before the exporter started " + press +
+		{5 * minute, time.Hour, closed, "closed critical: mat 7 closed before the exporter started " + press +
 			"last passing 60 min ago Runbook: what to do"},
-		{-time.Hour, 1, closed, "closed critical: mat 7 closed closed before the exporter started " + press +
+		{-time.Hour, 1, closed, "closed critical: mat 7 closed before the exporter started " + press +
 			"last passing 60 min ago Runbook: what to do"},
 		{-time.Hour, 0, closed, "finished calm: mat 7 finished was due until 12:00 last passing 60 min ago"},
 		{-time.Hour, time.Hour, rufus.Session{}, "not-started critical: mat not started due since 11:00 (60 min) " +
@@ -317,7 +317,7 @@ func TestTheSummary(t *testing.T) {
 		"<h2>5k</h2> <span class=\"sum\">1 ok</span>", "<h2>No race</h2>")
 	equal(t, "headline", headline(body), "look: 2 mats need a look: finish closed, mistyped failing")
 	equal(t, "mats, trouble first, then by race, in the order of the file", mats(body), []string{
-		"closed warning: finish 3 closed closed before the exporter started " +
+		"closed warning: finish 3 closed before the exporter started " +
 			"Go to finish: press START if the box is not recording. " +
 			"If it is recording, START was pressed again: this entry follows the old token. last passing 30 s ago " +
 			"point=finish Runbook: what to do",

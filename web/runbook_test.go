@@ -45,7 +45,7 @@ func TestRunbookLinks(t *testing.T) {
 	for _, id := range regexp.MustCompile(`<section id="([a-z]+)">`).FindAllStringSubmatch(response.Body.String(), -1) {
 		ids = append(ids, id[1])
 	}
-	linked := regexp.MustCompile(`"#?(rufus[a-z]+)"`).FindAllStringSubmatch(sources, -1)
+	linked := regexp.MustCompile(`"#(rufus[a-z]+)"`).FindAllStringSubmatch(sources, -1)
 	equal(t, "links", len(linked), 6)
 	for _, link := range linked {
 		if !slices.Contains(ids, link[1]) {
