@@ -91,6 +91,43 @@ func (b *broken) lost(m mat, now moment, e *episode) bool {
 	return now.since > first && e.fired < now.since+max(m.silentAfter, (m.until-m.from)/2)+catchesUp
 }
 
+// At every moment of two laps of the demo, page and alerts agree.
+func TestTruthOfTheDemo(t *testing.T) {
+	demo := scenario{
+		name: "demo", to: 19 * minute, free: true,
+		day: func(day *simulator.Day, at clockAfter) { *day = simulator.Demo(at(0), simulator.DemoSpeed) },
+		file: func(gun time.Time) []byte {
+			return simulator.DemoConfig("http://"+apiAddress+"/v0", gun, simulator.DemoSpeed)
+		},
+	}
+	for name, race := range map[string]string{
+		"start-5k": "5k", "split-3k": "5k", "turn-5k": "5k", "finish-5k": "5k", "finish-5k-backup": "5k", "start-10k": "10k",
+		"turn-10k": "10k", "split-7k": "10k", "finish-10k": "10k", "kids-run": "kids", "start-half": "half",
+	} {
+		alias := strings.NewReplacer("5K-BACKUP", "5K BACKUP", "KIDS-RUN", "KIDS RUN").Replace(strings.ToUpper(name))
+		demo.mats = append(demo.mats, mat{name: name, race: race, device: device(alias)})
+	}
+	demo.mats = append(demo.mats, mat{name: "turn-10k-token", race: "10k", token: token("TURN-10K")},
+		mat{name: "mistyped", race: "10k", token: token("a token that nobody has")})
+	saw := demo.play(t, delivered)
+	b := &broken{s: demo, saw: saw, judged: demo.oracle(saw), mats: demo.everyMat(), once: make(map[string]bool)}
+	b.page()
+	for _, problem := range b.problems {
+		t.Error(problem)
+	}
+	critical := map[string]bool{}
+	for _, now := range saw.moments {
+		for name, s := range now.page {
+			critical[name] = critical[name] || s.Severity == state.Critical
+		}
+	}
+	for _, name := range []string{"split-3k", "finish-5k-backup", "turn-10k-token"} {
+		if !critical[name] {
+			t.Errorf("%s was never critical: what was compared?", name)
+		}
+	}
+}
+
 // The comparison finds a page and rules that differ, either way.
 func TestTruthOfThePageCanFail(t *testing.T) {
 	text, err := os.ReadFile(delivered.rules)

@@ -230,7 +230,7 @@ func (w writer) waiting(m *mat, s *collector.Status, seen *collector.Seen) {
 // failing says why a session cannot be read.
 func (w writer) failing(m *mat, s *collector.Status, seen *collector.Seen) {
 	m.Runbook = w.runbook + "#rufussessionfailing"
-	if seen.Recovers {
+	if seen.Recovers || s.Err == nil {
 		m.Do = toRead("", m.Name)
 		m.fact("can be read again, but not steadily yet", nil, "")
 		w.lastPassing(m, s)

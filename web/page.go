@@ -113,6 +113,9 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 		Version:        h.Version,
 	}
 	for _, m := range troubled(mats, summary.outage != nil) {
+		if m.race != "" { // which no heading says here
+			m.Labels = append([]string{m.race}, m.Labels...)
+		}
 		v.Trouble = append(v.Trouble, m.card)
 	}
 	if old > 0 {

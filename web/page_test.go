@@ -110,7 +110,7 @@ func TestThePageSaysHowEachSessionIs(t *testing.T) {
 		// Failures: nothing of what was known before, and the reason in plain words.
 		{follow(rufus.Token, "x", "race", "5k"), aliased, &rufus.Error{Reason: rufus.Unauthorized, Detail: "status 403"},
 			"failing warning: x failing since 12:00 (0 s) Check the API key, and whether the box of x is still in your account. " +
-				"API key rejected unauthorized: status 403 Runbook: what to do"},
+				"API key rejected unauthorized: status 403 5k Runbook: what to do"},
 		{follow(rufus.Token, "x"), aliased, &rufus.Error{Reason: rufus.NotFound, Detail: "no such session"},
 			"failing warning: x failing since 12:00 (0 s) " + compare + " unknown to the API not_found: no such session Runbook: what to do"},
 		{follow(rufus.Token, "x"), aliased, &rufus.Error{Reason: rufus.RateLimited, Detail: "status 429"},
@@ -320,7 +320,7 @@ func TestTheSummary(t *testing.T) {
 		"closed warning: finish 3 closed before the exporter started " +
 			"Go to finish: press START if the box is not recording. " +
 			"If it is recording, START was pressed again: this entry follows the old token. last passing 30 s ago " +
-			"point=finish Runbook: what to do",
+			"5k point=finish Runbook: what to do",
 		"failing warning: mistyped failing since 12:00 (0 s) " +
 			"Compare the token or device id of mistyped with RUFUS: was the box unbound? unknown to the API " +
 			"not_found: the API knows no such session Runbook: what to do",
