@@ -27,14 +27,19 @@ const (
 	catchesUp = 2 * minute
 )
 
-// page: no mat is critical on the page and calm in the alerts, or the other way round.
+// wordOf are the states that the alerts of mats are about.
+var wordOf = map[string]state.Word{
+	closed: state.Closed, notStarted: state.NotStarted, silent: state.Silent, failing: state.Failing,
+}
+
+// page: no mat is critical on the page and calm in the alerts, or the other way round, and both say the same word.
 func (b *broken) page() {
 	for _, m := range b.mats {
-		calmPage, calmAlerts := differing{}, differing{}
+		calmPage, calmAlerts, words := differing{}, differing{}, differing{}
 		for i, now := range b.saw.moments {
 			s, known := now.page[m.name]
 			if !known || !b.comparable(now, i) || !at(b.judged[m.name], now.at).listed {
-				calmPage, calmAlerts = differing{}, differing{}
+				calmPage, calmAlerts, words = differing{}, differing{}, differing{}
 				continue
 			}
 			alert, critical := now.criticalMat(m)
@@ -42,6 +47,12 @@ func (b *broken) page() {
 			if calmPage.lasts(now.at, critical && !lost && s.Severity == state.Calm) {
 				b.note("page calm "+m.name, "at %s the page says %q of %s, but for over a minute: %s",
 					short(now.at), s.Word, m.name, alert)
+			}
+			// Of what was closed before the exporter looked, its session tells more than Prometheus knows.
+			other := critical && !lost && s.Severity == state.Critical && s.Word != wordOf[alert.name()] && !s.ByBox
+			if words.lasts(now.at, other) {
+				b.note("words "+m.name, "at %s the page says for over a minute that %s is %s, but: %s",
+					short(now.at), m.name, s.Word, alert)
 			}
 			told := slices.ContainsFunc(now.firing, func(f firing) bool {
 				return f.covers(m) && (f.critical() || f.is(aboutMats))
@@ -147,6 +158,7 @@ func TestTruthOfThePageCanFail(t *testing.T) {
 	for name, change := range map[string]struct{ from, to, want string }{
 		"the same":         {"", "", ""},
 		"rules ring late":  {"rufus:session_inactive:timestamp > 0) >= 30", "rufus:session_inactive:timestamp > 0) >= 240", "but no alert does"},
+		"another word":     {`"state", "closed", "", ""`, `"state", "silent", "", ""`, `that start-5k is closed, but: critical RufusSessionSilent`},
 		"rules ring early": {`what="from"} <= time() + 300`, `what="from"} <= time() + 900`, `the page says "waiting" of start-5k`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -109,7 +109,7 @@ func stoppedMat(m *Memory, p Plan, now time.Time) (State, bool) {
 		}
 		return State{}, false
 	}
-	since, limit := m.silence(p)
+	since, limit := m.silence(p, now)
 	if limit == 0 || m.good.At.Sub(since) < limit {
 		return State{}, false
 	}
@@ -135,9 +135,9 @@ func closedWhileDue(m *Memory, p Plan) State {
 
 // silence returns since when a mat can have been silent, and for how long it may be; 0: for ever. Without a limit, half
 // of the window may go by before the first passing.
-func (m *Memory) silence(p Plan) (since time.Time, limit time.Duration) {
+func (m *Memory) silence(p Plan, now time.Time) (since time.Time, limit time.Duration) {
 	since, limit = m.quiet, p.SilentAfter
-	if p.Declared && m.quiet.Before(p.Window.From) && !m.good.At.Before(p.Window.From) {
+	if p.Declared && m.quiet.Before(p.Window.From) && !now.Before(p.Window.From) {
 		since = p.Window.From
 	}
 	if limit == 0 && p.Declared && m.arrival.Before(p.Window.From) {
@@ -191,7 +191,7 @@ func undeclaredMat(m *Memory, p Plan, now time.Time) State {
 		}
 		return State{Word: Finished, Since: m.inactive}
 	}
-	since, limit := m.silence(p)
+	since, limit := m.silence(p, now)
 	if limit > 0 && m.good.At.Sub(since) >= limit && (m.count > 0 || m.good.At.Sub(m.arrival) < 3*time.Hour) {
 		return State{Word: Silent, Severity: Warning, Since: since, Limit: limit}
 	}

@@ -140,6 +140,8 @@ func TestOf(t *testing.T) {
 			every(18*minute+15*second, 23*minute, read(0, true, 0), 0)), due, 23 * minute, "critical silent" + at(18*minute)},
 		{"silent when last read: that it cannot be read now is no passing", slices.Concat(every(-hour, 6*minute, read(0, true, 0), 0),
 			every(6*minute+15*second, 12*minute, fails(0), 0)), due, 12 * minute, "critical silent" + at(0)},
+		{"last read before its window: nobody knows whether it is silent", slices.Concat(every(-hour, -minute, read(0, true, 0), 0),
+			every(-45*second, 20*minute, fails(0), 0)), due, 20 * minute, "critical failing" + at(-45*second)},
 		{"blindness is not silence", slices.Concat(every(-hour, 4*minute, read(0, true, 0), 0),
 			every(4*minute+15*second, 5*minute+15*second, fails(0), 0)), due, 10 * minute, "warning failing" + at(4*minute+15*second)},
 		{"the only reading for long failed", slices.Concat(every(-hour, 2*minute, read(0, true, 0), 0), fails(10*minute)), due,

@@ -75,8 +75,8 @@ func outageOf(mats []mat, w writer) (banner *fact, headline string) {
 			continue
 		}
 		failed++
-		if since.IsZero() || !m.unread.IsZero() && m.unread.Before(since) {
-			since = m.unread
+		if m.read.After(since) {
+			since = m.read
 		}
 	}
 	if failed < 2 || float64(failed) < outageShare*float64(len(mats)) {

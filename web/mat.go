@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -26,7 +25,7 @@ type mat struct {
 	stopped  bool   // it is in trouble, whether it can be read or not
 	counting bool   // it has passings
 	due      time.Time
-	unread   time.Time // since when it cannot be read
+	read     time.Time // when it was last read; zero: never
 }
 
 // card is what the template shows of a session.
@@ -104,7 +103,7 @@ func (w writer) mat(s *collector.Status, seen *collector.Seen) mat {
 	m.Name, m.Word = s.Entry.Name, string(seen.Word)
 	if m.failed {
 		m.why = plainWords[rufus.ReasonOf(s.Err)]
-		m.unread = cmp.Or(seen.Memory.Read(), seen.Since)
+		m.read = seen.Memory.Read()
 	}
 	if seen.Plan.Declared {
 		m.due = seen.Plan.Window.From

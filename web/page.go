@@ -104,7 +104,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 		Headline:       summary.headline,
 		Now:            instantOf(now, now.In(h.TimeZone).Format("15:04:05")),
 		Zone:           zoneName(now.In(h.TimeZone)),
-		Notices:        h.notices(sessions, report, writer),
+		Notices:        h.notices(sessions, report, summary.outage != nil, writer),
 		Outage:         summary.outage,
 		OutageRunbook:  writer.runbook + "#rufusallsessionsfailing",
 		Races:          races(mats, summary.outage != nil, r.URL.Query()["open"]),
@@ -167,7 +167,7 @@ func oldAnswers(statuses []collector.Status, now time.Time, limit time.Duration)
 }
 
 // notices returns what is to be said about the exporter itself.
-func (h *handler) notices(sessions *collector.Sessions, report collector.Report, w writer) []fact {
+func (h *handler) notices(sessions *collector.Sessions, report collector.Report, outage bool, w writer) []fact {
 	var notices []fact
 	if until, ok := sessions.Fetcher().BackoffUntil().Get(); ok {
 		at := instantOf(until, until.In(w.zone).Format(time.TimeOnly))
@@ -175,7 +175,7 @@ func (h *handler) notices(sessions *collector.Sessions, report collector.Report,
 			"The API asked us to wait: no requests for another " + span(until.Sub(w.now)) + ", until", &at, ".",
 		})
 	}
-	if up, ok := report.DevicesUp.Get(); ok && !up {
+	if up, ok := report.DevicesUp.Get(); ok && !up && !outage {
 		notices = append(notices, fact{
 			Before: "The list of devices cannot be read: batteries, telemetry and new devices are unknown.",
 		})
@@ -233,8 +233,11 @@ func races(mats []mat, outage bool, opened []string) []race {
 			count[m.Word]++
 		}
 		r.Summary = listing(count)
-		if r.Name == "" {
-			r.Name = "No race"
+		switch {
+		case r.Name == "" && len(all) == 1:
+			r.Name = "All mats"
+		case r.Name == "":
+			r.Name = "Other mats"
 		}
 	}
 	return all

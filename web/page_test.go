@@ -263,7 +263,7 @@ func TestThePageKnowsWhatWasSeen(t *testing.T) {
 func TestAnOutage(t *testing.T) {
 	down := false
 	source := &api{answers: func(name string) (rufus.Session, error) {
-		if down && name != "third" {
+		if down && name != "third" || name == "never" {
 			return rufus.Session{}, &rufus.Error{Reason: rufus.Network, Detail: "connection refused"}
 		}
 		return rufus.Session{Active: true, Passings: rufus.Some[int64](692)}, nil
@@ -282,6 +282,13 @@ func TestAnOutage(t *testing.T) {
 			[]string{
 				"failing warning: first failing last known 692 at 12:00",
 				"failing warning: second failing last known 692 at 12:00",
+			}},
+		{"all, and one was never read", []collector.Entry{follow(rufus.Token, "never"), follow(rufus.Token, "second")},
+			"look: None of the 2 mats can be read",
+			"Nothing is known since 12:00 : the API cannot be reached. Check the exporter's internet connection and the API " +
+				"key, and watch the boxes themselves: they go on recording. Runbook: what to do",
+			[]string{
+				"failing warning: never failing", "failing warning: second failing last known 692 at 12:00",
 			}},
 		{"two of three are two failures", []collector.Entry{
 			follow(rufus.Token, "first"), follow(rufus.Token, "second"), follow(rufus.Token, "third"),
@@ -314,7 +321,7 @@ func TestTheSummary(t *testing.T) {
 	equal(t, "cache control", response.Header.Get("Cache-Control"), "no-store")
 	contains(t, "page", body, "<title>2 mats need a look: finish closed, mistyped faili… · RUFUS timing</title>", "12:00:00",
 		"rufus_exporter 1.2.3", `<meta http-equiv="refresh" content="15">`, `<a href="./metrics">`, `<a href="./sd">`,
-		"<h2>5k</h2> <span class=\"sum\">1 ok</span>", "<h2>No race</h2>")
+		"<h2>5k</h2> <span class=\"sum\">1 ok</span>", "<h2>Other mats</h2>")
 	equal(t, "headline", headline(body), "look: 2 mats need a look: finish closed, mistyped failing")
 	equal(t, "mats, trouble first, then by race, in the order of the file", mats(body), []string{
 		"closed warning: finish 3 closed before the exporter started " +
@@ -342,7 +349,7 @@ func TestTimeZone(t *testing.T) {
 		[]collector.Entry{entry}, func(s *settings) { s.TimeZone = zone })
 	contains(t, "page", s.record("/").Body.String(),
 		`due from <time datetime="2026-05-10T13:00:00Z" title="2026-05-10 13:00:00 UTC">10:00</time>`,
-		">09:00:00</time>", "Times are those of America/Sao_Paulo (-03)")
+		">09:00:00</time>", "Times are in America/Sao_Paulo (-03).")
 }
 
 func TestZoneName(t *testing.T) {
