@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -142,6 +143,33 @@ func TestPlainWords(t *testing.T) {
 		}
 	}
 	equal(t, "number", len(plainWords), len(rufus.Reasons()))
+}
+
+// What the page says to do is what the alerts say.
+func TestWordsOfTheRules(t *testing.T) {
+	text, err := os.ReadFile("../monitoring/rufus.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "{{ $labels.session }}", "MAT")), " ")
+	var said []string
+	for _, reason := range rufus.Reasons() {
+		said = append(said, toRead(reason, "MAT"))
+	}
+	w := writer{now: noon, zone: time.UTC}
+	for _, write := range []func(*mat, *collector.Seen){
+		func(m *mat, seen *collector.Seen) { w.closed(m, &collector.Status{}, seen) }, w.notStarted, w.silent,
+	} {
+		m := mat{card: card{Name: "MAT"}}
+		write(&m, &collector.Seen{})
+		said = append(said, m.Do)
+	}
+	for _, do := range said {
+		if !strings.Contains(rules, strings.TrimSuffix(do, ".")) {
+			t.Errorf("no alert says %q", do)
+		}
+	}
+	contains(t, "the rules", rules, "Bring power to MAT: its battery is at {{ $value | humanizePercentage }} and not charging.")
 }
 
 func TestAgo(t *testing.T) {
