@@ -1,6 +1,7 @@
 package state
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -19,9 +20,10 @@ type Reading struct {
 // Memory is what was seen of one session by our own clock, as the alert rules remember it. It is made of readings
 // alone. The zero value has seen nothing.
 type Memory struct {
-	newest Reading
-	good   Reading // the newest that did not fail; its At is zero if there is none
-	begun  time.Time
+	begun  time.Time // when it was first asked for
+	asked  time.Time // when it was last asked for; zero: never
+	failed bool      // and could not be read then
+	good   Reading   // the newest that did not fail; its At is zero if there is none
 	sight  sight
 
 	failing      bool      // as the phone knows it: see sight
@@ -35,35 +37,39 @@ type Memory struct {
 	fell     time.Time // when the count last became smaller
 	arrival  time.Time // when passings last arrived; zero: not since begun
 	brisk    bool      // it was counting briskly at the last arrival
-	arrivals []arrival // of the last ten minutes
+	arrivals []arrival // of the last ten minutes, one a quarter of a minute
 
 	// quiet is since when it can have been silent: the first reading, the last arrival, or the last moment when it was
 	// closed.
 	quiet time.Time
 }
 
+// arrival is how many passings arrived in a quarter of a minute.
 type arrival struct {
-	at time.Time
-	n  int64
+	quarter uint32 // since 1970
+	n       uint32
 }
+
+// quarterOf returns the quarter of a minute in which an instant lies, since 1970.
+func quarterOf(t time.Time) int64 { return t.Unix() / 15 }
 
 const (
 	// rollover is how long a session may be inactive between two sessions of a box.
 	rollover = 30 * time.Second
-	// briskWithin and paceWithin are for how long a mat must count to count briskly, and what its pace is compared with.
-	briskWithin = 2 * time.Minute
-	paceWithin  = 10 * time.Minute
+	// briskWithin and paceWithin are for how many quarters of a minute a mat must count to count briskly, and what its pace
+	// is compared with: two minutes and ten. Its uploads are those of five minutes.
+	briskWithin, uploadsWithin, paceWithin = 8, 20, 40
 )
 
 // Observe takes in one reading. One that is not newer than the newest says nothing new.
 func (m *Memory) Observe(r Reading) {
-	if !r.At.After(m.newest.At) {
+	if !r.At.After(m.asked) {
 		return
 	}
 	if m.begun.IsZero() {
 		m.begun = r.At
 	}
-	m.newest = r
+	m.asked, m.failed = r.At, r.Failed
 	m.see(r)
 	if r.Failed {
 		return
@@ -130,31 +136,33 @@ func (m *Memory) countUp(r Reading) {
 // arrive notes passings.
 func (m *Memory) arrive(at time.Time, n int64) {
 	m.arrival, m.quiet = at, at
-	m.arrivals = slices.DeleteFunc(m.arrivals, func(a arrival) bool { return at.Sub(a.at) >= paceWithin })
-	// Whoever asks often does not fill the memory.
-	if last := len(m.arrivals) - 1; last >= 0 && at.Sub(m.arrivals[last].at) < 10*time.Second {
-		m.arrivals[last].n += n
+	now := quarterOf(at)
+	m.arrivals = slices.DeleteFunc(m.arrivals, func(a arrival) bool { return now-int64(a.quarter) >= paceWithin })
+	next := arrival{uint32(now), uint32(min(n, math.MaxUint32))} //nolint:gosec // until the year 4000
+	if last := len(m.arrivals) - 1; last >= 0 && m.arrivals[last].quarter == next.quarter {
+		m.arrivals[last].n += next.n
 	} else {
-		m.arrivals = append(m.arrivals, arrival{at, n})
+		m.arrivals = append(m.arrivals, next)
 	}
 }
 
 // judgePace decides, at an arrival and shortly after it, whether the mat is brisk: ten passings in two minutes, in more
 // than one upload, and no slower than 40 % of the pace of ten minutes. After the count fell nobody can tell.
 func (m *Memory) judgePace(at time.Time) {
-	if m.arrival.IsZero() || at.Sub(m.arrival) >= 30*time.Second || at.Sub(m.fell) < paceWithin {
+	if m.arrival.IsZero() || at.Sub(m.arrival) >= 30*time.Second || at.Sub(m.fell) < 10*time.Minute {
 		return
 	}
-	var lately, all int64
+	var lately, all uint64
 	uploads := 0
 	for _, a := range m.arrivals {
-		if at.Sub(a.at) < paceWithin {
-			all += a.n
+		age := quarterOf(at) - int64(a.quarter)
+		if age < paceWithin {
+			all += uint64(a.n)
 		}
-		if at.Sub(a.at) < briskWithin {
-			lately += a.n
+		if age < briskWithin {
+			lately += uint64(a.n)
 		}
-		if at.Sub(a.at) < 5*time.Minute {
+		if age < uploadsWithin {
 			uploads++
 		}
 	}
@@ -182,7 +190,7 @@ func (m *Memory) Read() time.Time { return m.good.At }
 func (m *Memory) LastPassing() time.Time { return m.good.Last }
 
 // Failed reports whether the newest reading failed, or there was none.
-func (m *Memory) Failed() bool { return m.newest.Failed || m.newest.At.IsZero() }
+func (m *Memory) Failed() bool { return m.failed || m.asked.IsZero() }
 
 // slots is how many quarters of a minute decide whether a session can be read: four minutes.
 const slots = 16
@@ -196,7 +204,7 @@ type sight struct {
 // observe takes in a reading and returns the share of the quarters that were good. However often someone asks, a
 // quarter counts once.
 func (s *sight) observe(r Reading) float64 {
-	slot := r.At.Unix() / 15
+	slot := quarterOf(r.At)
 	for next := max(s.slot+1, slot-slots+1); next <= slot; next++ {
 		s.good[next%slots], s.bad[next%slots] = 0, 0
 	}

@@ -73,12 +73,12 @@ func Of(m *Memory, p Plan, now time.Time) State {
 		return s
 	}
 	switch {
-	case m.newest.At.IsZero():
+	case m.asked.IsZero():
 		return State{Word: Failing, Severity: Warning}
 	case m.failing && p.armed(now):
-		return State{Word: Failing, Severity: Critical, Since: m.failingSince, Recovers: !m.newest.Failed}
-	case m.failing, m.newest.Failed:
-		return State{Word: Failing, Severity: Warning, Since: m.failingSince, Recovers: !m.newest.Failed}
+		return State{Word: Failing, Severity: Critical, Since: m.failingSince, Recovers: !m.failed}
+	case m.failing, m.failed:
+		return State{Word: Failing, Severity: Warning, Since: m.failingSince, Recovers: !m.failed}
 	case p.Declared:
 		return declaredMat(m, p, now)
 	}
