@@ -91,10 +91,12 @@ type fact struct {
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	sessions, report := h.newest(r.Context())
 	now := h.Now()
-	writer := writer{now: now, zone: h.TimeZone, runbook: h.runbook()}
-	mats := writer.mats(report.Statuses, sessions.States(now))
-	old, oldest := oldAnswers(report.Statuses, now, max(pageMaxAge, sessions.Fetcher().MinInterval())+2*pageWait)
-	summary := summarize(mats, old > 0, oldest, writer)
+	words := writer{now: now, zone: h.TimeZone, runbook: h.runbook()}
+	mats := words.mats(report.Statuses, sessions.States(now))
+	// An API that takes longer than pageWait answers in time for the next page.
+	tolerated := max(pageMaxAge, sessions.Fetcher().MinInterval()) + pageRefresh + 2*pageWait
+	old, oldest := oldAnswers(report.Statuses, now, tolerated)
+	summary := summarize(mats, old > 0, oldest, words)
 
 	v := view{
 		Style:          template.CSS(pageCSS), //nolint:gosec // embedded
@@ -104,12 +106,12 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 		Headline:       summary.headline,
 		Now:            instantOf(now, now.In(h.TimeZone).Format("15:04:05")),
 		Zone:           zoneName(now.In(h.TimeZone)),
-		Notices:        h.notices(sessions, report, summary.outage != nil, writer),
+		Notices:        h.notices(sessions, report, summary.outage != nil, words),
 		Outage:         summary.outage,
-		OutageRunbook:  writer.runbook + "#rufusallsessionsfailing",
+		OutageRunbook:  words.runbook + "#rufusallsessionsfailing",
 		Races:          races(mats, summary.outage != nil, r.URL.Query()["open"]),
 		Metrics:        "." + h.TelemetryPath,
-		Runbook:        writer.runbook,
+		Runbook:        words.runbook,
 		Version:        h.Version,
 	}
 	for _, m := range troubled(mats, summary.outage != nil) {

@@ -628,18 +628,18 @@ func TestThePageShowsTheNewestAnswer(t *testing.T) {
 		s := newStand(source, entries, realClocks, func(s *settings) { s.collector.MaxConcurrentRequests = 1 })
 		s.record("/metrics")
 		busy = true
-		time.Sleep(30 * time.Second)
+		time.Sleep(35 * time.Second)
 		begin := time.Now()
 		page := s.record("/").Body.String()
 		equal(t, "the page took", time.Since(begin), time.Second)
 		equal(t, "mats", mats(page), []string{
-			"failing warning: bad failing since 00:00 (31 s) " +
+			"failing warning: bad failing since 00:00 (36 s) " +
 				"Compare the token or device id of bad with RUFUS: was the box unbound? unknown to the API " +
-				"not_found: no such session read 31 s ago Runbook: what to do",
-			"ok calm: good 31 ok no passing yet read 31 s ago",
-			"ok calm: third 31 ok no passing yet read 31 s ago",
+				"not_found: no such session read 36 s ago Runbook: what to do",
+			"ok calm: good 31 ok no passing yet read 36 s ago",
+			"ok calm: third 31 ok no passing yet read 36 s ago",
 		})
-		contains(t, "page", page, "The API does not answer in time: 3 of 3 answers are old, up to 31 s.")
+		contains(t, "page", page, "The API does not answer in time: 3 of 3 answers are old, up to 36 s.")
 		lacks(t, "log", s.log.String(), "not all sessions")
 
 		// A scrape has nothing to do with what is old.
@@ -698,4 +698,21 @@ func TestAPageThatCannotBeMade(t *testing.T) {
 	equal(t, "status", response.Code, http.StatusInternalServerError)
 	equal(t, "body", response.Body.String(), "The page could not be made: see the exporter's log.\n")
 	contains(t, "log", s.log.String(), `level=ERROR msg="status page"`)
+}
+
+// Readers of a page that nobody scrapes for are not alarmed by an API that takes a little longer than the page waits.
+func TestASlowAPI(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &api{answers: func(string) (rufus.Session, error) {
+			time.Sleep(1500 * time.Millisecond)
+			return rufus.Session{Active: true, Passings: rufus.Some[int64](31)}, nil
+		}}
+		s := newStand(source, []collector.Entry{follow(rufus.Token, "slow")}, realClocks)
+		for range 10 {
+			page := s.record("/").Body.String()
+			equal(t, "headline", headline(page), "well: slow is counting")
+			equal(t, "notices", notices(page), []string{})
+			time.Sleep(15 * time.Second)
+		}
+	})
 }
