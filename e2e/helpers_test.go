@@ -76,7 +76,7 @@ func eventually(t *testing.T, what string, check func() error) {
 // tool returns the path of a program that .ci/tools installs.
 func tool(t *testing.T, name string) string {
 	t.Helper()
-	const remedy = "from the top of the repository: PATH=$(bash .ci/tools prometheus promtool chromium):$PATH"
+	const remedy = "from the top of the repository: PATH=$(bash .ci/tools chromium html-validate nginx prometheus promtool):$PATH"
 	path, err := exec.LookPath(name)
 	if err != nil {
 		t.Fatalf("%s is not on PATH; %s", name, remedy)
