@@ -56,8 +56,8 @@ func quarterOf(t time.Time) int64 { return t.Unix() / 15 }
 const (
 	// rollover is how long a session may be inactive between two sessions of a box.
 	rollover = 30 * time.Second
-	// briskWithin and paceWithin are for how many quarters of a minute a mat must count to count briskly, and what its pace
-	// is compared with: two minutes and ten. Its uploads are those of five minutes.
+	// In quarters of a minute: a mat is brisk by what it counted in two minutes, compared with ten, and by its uploads in
+	// five.
 	briskWithin, uploadsWithin, paceWithin = 8, 20, 40
 )
 
