@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -34,6 +36,8 @@ type flags struct {
 	maxRequests     int
 	enableLifecycle bool
 	enablePprof     bool
+	timeZone        *time.Location
+	runbookURL      string
 	web             *toolkit.FlagConfig
 	log             *promslog.Config
 }
@@ -46,6 +50,7 @@ func parse(args []string) (flags, error) {
 	app := kingpin.New("rufus_exporter", about)
 	addHelp(app)
 	var fileGiven, formatGiven bool
+	var timeZone string
 	app.Flag("config.file", "Path to the session list.").Default("sessions.yml").IsSetByUser(&fileGiven).
 		StringVar(&f.configFile)
 	app.Flag("config.check", "Check the configuration and exit.").BoolVar(&f.check)
@@ -66,6 +71,10 @@ func parse(args []string) (flags, error) {
 		"deadline, then get 503.").Default("40").IntVar(&f.maxRequests)
 	app.Flag("web.enable-lifecycle", "Enable reload by POST or PUT to /-/reload.").BoolVar(&f.enableLifecycle)
 	app.Flag("web.enable-pprof", "Enable profiling under /debug/pprof/.").BoolVar(&f.enablePprof)
+	app.Flag("web.time-zone", "Time zone of the status page, such as America/Sao_Paulo; Local is the machine's.").
+		Default("Local").StringVar(&timeZone)
+	app.Flag("web.runbook-url", "URL of your copy of the runbook, for the links of the status page; by default the "+
+		"exporter serves the runbook itself.").StringVar(&f.runbookURL)
 	f.web = toolkitflag.AddFlags(app, ":10210")
 	promslogflag.AddFlags(app, f.log)
 	app.Version(version.Print("rufus_exporter"))
@@ -73,8 +82,14 @@ func parse(args []string) (flags, error) {
 	app.UsageWriter(os.Stdout)
 
 	_, err := app.Parse(args)
+	var zoneErr error
+	f.timeZone, zoneErr = time.LoadLocation(timeZone)
 	switch {
 	case err != nil:
+	case zoneErr != nil || timeZone == "":
+		err = fmt.Errorf("--web.time-zone must be Local, UTC or a name such as America/Sao_Paulo, not %q", timeZone)
+	case !runbookUsable(f.runbookURL):
+		err = errors.New("--web.runbook-url must be a http or https URL without # at its end")
 	case f.demo && f.check:
 		err = errors.New("--demo has a configuration of its own: there is nothing for --config.check to check")
 	case f.demo && fileGiven:
@@ -97,6 +112,13 @@ func parse(args []string) (flags, error) {
 		err = toolkit.Validate(*f.web.WebConfigFile)
 	}
 	return f, err
+}
+
+// runbookUsable reports whether the status page can link to sections of what is at address; empty: of its own.
+func runbookUsable(address string) bool {
+	u, err := url.Parse(address)
+	return address == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" &&
+		!strings.Contains(address, "#")
 }
 
 // unusable reports whether nobody can listen on address. What the toolkit knows beyond TCP is left to it.

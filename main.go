@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	_ "time/tzdata" // for --web.time-zone where the machine has no zones, as in the image
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -28,6 +29,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/config"
+	"rufus_exporter/monitoring"
 	"rufus_exporter/rufus"
 	"rufus_exporter/web"
 )
@@ -128,6 +130,9 @@ func run(args []string) int {
 		Hosts:           hosts(*f.web.WebListenAddresses),
 		EnablePprof:     f.enablePprof,
 		Version:         version.Version,
+		TimeZone:        f.timeZone,
+		Runbook:         monitoring.Runbook,
+		RunbookURL:      f.runbookURL,
 		Now:             time.Now,
 		Logger:          logger,
 	})

@@ -47,6 +47,7 @@ type Fetcher struct {
 	scheduler   *scheduler
 	devices     *resource // the list
 	mask        atomic.Pointer[rufus.Mask]
+	memories    *memories // of the entries
 	// deviceMetrics: there are series of what the list says about the entries.
 	deviceMetrics bool
 
@@ -67,8 +68,10 @@ func NewFetcher(o Options) *Fetcher {
 	}
 	f.devices = &resource{fetcher: f, name: "devices"}
 	f.mask.Store(&rufus.Mask{})
+	f.memories = &memories{}
 	if o.Replaces != nil {
 		f.scheduler = o.Replaces.scheduler
+		f.memories = o.Replaces.memories
 	}
 	f.scheduler.mu.Lock()
 	defer f.scheduler.mu.Unlock()
@@ -104,6 +107,7 @@ func (f *Fetcher) adopt(entries []entry.Entry, labels []string, needsList, reloa
 	}
 	mask := rufus.NewMask(secrets)
 	f.mask.Store(&mask)
+	f.memories.keep(entries)
 
 	f.scheduler.mu.Lock()
 	defer f.scheduler.mu.Unlock()
@@ -271,6 +275,7 @@ func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, allowStale b
 			addHealth(report.Statuses, last, list.Err == nil)
 		}
 	}
+	s.fetcher.memories.observe(report.Statuses, s.fetcher.now(), allowStale)
 	return report
 }
 

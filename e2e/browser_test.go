@@ -6,9 +6,12 @@ import (
 	"flag"
 	"fmt"
 	"image/png"
+	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +28,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"rufus_exporter/simulator"
+	"rufus_exporter/state"
 )
 
 var writeScreenshots = flag.Bool("screenshots", false, "write the pictures of the status page into docs")
@@ -36,14 +40,14 @@ const inStory = 170 * time.Second
 // inStoryStates are the states of the demo's sessions then.
 var inStoryStates = map[string]string{
 	"start-5k":         "waiting", // for the next lap
-	"split-3k":         "closed while due",
+	"split-3k":         "closed",
 	"turn-5k":          "waiting",
-	"finish-5k":        "active",
-	"finish-5k-backup": "active",
+	"finish-5k":        "ok",
+	"finish-5k-backup": "silent",
 	"start-10k":        "waiting",
-	"turn-10k":         "active",
+	"turn-10k":         "ok", // with a low battery
 	"turn-10k-token":   "closed",
-	"split-7k":         "active",
+	"split-7k":         "ok",
 	"finish-10k":       "waiting",
 	"kids-run":         "finished",
 	"start-half":       "waiting",
@@ -88,7 +92,7 @@ func testStatusPage(t *testing.T, chromium *browser) {
 			Sessions: []simulator.Session{{Token: simulator.ID(id), Alias: alias, Created: now.Add(-time.Hour)}},
 		})
 		name := fmt.Sprint(i, strings.Repeat("W", 99))
-		states[name] = "active"
+		states[name] = "ok"
 		fmt.Fprintf(&sessions, "  - token: %s\n    name: %s\n    labels: {place: %s}\n",
 			simulator.ID(id), name, strings.Repeat("M", 200))
 	}
@@ -115,6 +119,16 @@ func testStatusPage(t *testing.T, chromium *browser) {
 			for _, fault := range slices.Concat(found.faults(v), tab.faults(e.URL)) {
 				t.Error(fault)
 			}
+			worst := found.Worst
+			if worst.Name != "split-3k" || worst.State != "closed" || !strings.Contains(worst.Do, "press START") {
+				t.Errorf("the page begins with %+v", worst)
+			}
+			if !strings.HasPrefix(found.Headline, "1 mat needs you: split-3k closed; ") {
+				t.Errorf("the headline is %q", found.Headline)
+			}
+			if v.width >= 390 && worst.Bottom > float64(v.height) {
+				t.Errorf("what to do about %s ends at %v, below the first screen of %d pixels", worst.Name, worst.Bottom, v.height)
+			}
 			got := map[string]string{}
 			for _, row := range found.Rows {
 				got[row.Name] = row.State
@@ -130,7 +144,9 @@ func testStatusPage(t *testing.T, chromium *browser) {
 		})
 	}
 
-	t.Run("renews itself", func(t *testing.T) {
+	t.Run("colours", func(t *testing.T) { testColours(t, chromium, e.URL) })
+
+	t.Run("refreshes", func(t *testing.T) {
 		tab := chromium.open(t, view{width: 390, height: 844, phone: true, noScript: true})
 		loads := chromedp.Events(tab.ctx, page.LoadEventFired)
 		tab.do(chromedp.Navigate(e.URL + "/"))
@@ -151,6 +167,43 @@ func testStatusPage(t *testing.T, chromium *browser) {
 	})
 }
 
+// Every colour of the headline and of the states is readable, by day and by night: texts with too little contrast are
+// found by inspect. The page is a real one, with all classes that there are.
+func testColours(t *testing.T, chromium *browser, url string) {
+	t.Helper()
+	_, body := fetch(t, &http.Client{}, url+"/")
+	mats := regexp.MustCompile(`(?s)<li class="mat [a-z -]+">(.*?)</li>`).FindAllStringSubmatch(body, -1)
+	low := slices.IndexFunc(mats, func(m []string) bool { return strings.Contains(m[1], `<p class="battery">`) })
+	if low < 0 {
+		t.Fatal("no mat has a battery to show")
+	}
+	var all strings.Builder
+	for _, word := range state.Words() {
+		for _, severity := range []string{"calm", "warning", "critical"} {
+			fmt.Fprintf(&all, `<li class="mat %s %s">%s</li>`, strings.ReplaceAll(string(word), " ", "-"), severity, mats[low][1])
+		}
+	}
+	changes := regexp.MustCompile(`(?s)<main>.*</main>`).ReplaceAllLiteralString(body, `<main><ul class="mats">`+all.String()+`</ul></main>`)
+	for _, tone := range []string{"bad", "look", "well", "idle"} {
+		changed := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			_, _ = io.WriteString(w, regexp.MustCompile(`<header class="[a-z]+">`).ReplaceAllString(changes, `<header class="`+tone+`">`))
+		}))
+		for _, dark := range []bool{false, true} {
+			v := view{width: 1280, height: 800, dark: dark}
+			tab := chromium.open(t, v)
+			tab.do(chromedp.Navigate(changed))
+			found := tab.inspect()
+			for _, fault := range found.faults(v) {
+				t.Errorf("%s, dark %t: %s", tone, dark, fault)
+			}
+			if n := 3 * len(state.Words()); len(found.Rows) != n || found.Contrast < 4.5 || found.Contrast > 21 {
+				t.Errorf("%s, dark %t: %d mats, want %d; the least contrast is %v", tone, dark, len(found.Rows), n, found.Contrast)
+			}
+		}
+	}
+}
+
 // What is looked for on the status page is found where it is there to be found.
 func testInspection(t *testing.T, chromium *browser) {
 	t.Helper()
@@ -159,9 +212,9 @@ func testInspection(t *testing.T, chromium *browser) {
 		w.Header().Set("Content-Security-Policy", "script-src 'none'")
 		_, _ = fmt.Fprint(w, `<!DOCTYPE html><body style="background: #fff"><script>1</script>
 			<img src="http://localhost:9999/elsewhere.png"> <p style="color: #999">faint</p> <p style="width: 3000px">wide</p>
-			<table><tbody><tr><td class="name">a</td><td class="state">active</td><td class="count">1</td></tr>
-			<tr><td class="name" style="position: absolute">b</td><td class="state" style="position: absolute">closed</td>
-			<td class="count" style="visibility: hidden">2</td></tr></tbody></table>
+			<ul><li class="mat"><p class="name">a</p><p class="state">ok</p><p class="count">1</p></li>
+			<li class="mat"><p class="name" style="position: absolute">b</p><p class="state" style="position: absolute">closed</p>
+			<p class="count" style="visibility: hidden">2</p></li></ul>
 			<p style="text-align: right; width: 1500px">outside</p>`)
 	}))
 	v := view{width: 1280, height: 800}
@@ -179,7 +232,7 @@ func testInspection(t *testing.T, chromium *browser) {
 		}
 	}
 	for i, want := range []row{
-		{Name: "a", State: "active", Passings: "1", Visible: true},
+		{Name: "a", State: "ok", Passings: "1", Visible: true},
 		{Name: "b", State: "closed", Passings: "2"},
 	} {
 		if i >= len(found.Rows) || found.Rows[i] != want {
@@ -191,25 +244,30 @@ func testInspection(t *testing.T, chromium *browser) {
 	}
 }
 
-// The pictures in docs show the demo. They are made again by
+// The pictures in docs show the first screen of the demo. They are made again by
 //
 //	go test -run TestBrowser/screenshots -screenshots
 //
-// from a page that is the same whenever it is made: the exporter's own handler and the simulated race at an instant.
+// from a page that is the same whenever it is made: the exporter's own handler and the simulated race at an instant,
+// after a scrape every five seconds.
 func testScreenshots(t *testing.T, chromium *browser) {
 	t.Helper()
 	const most = 200 << 10 // bytes
-	now := raceDay.Add(inStory)
-	api := simulate(t, simulator.Demo(raceDay, simulator.DemoSpeed), now)
+	api := simulate(t, simulator.Demo(raceDay, simulator.DemoSpeed), raceDay)
 	api.Sleep = func(context.Context, time.Duration) error { return nil }
-	url := serve(t, inProcess(t, string(simulator.DemoConfig(api.URL, raceDay, simulator.DemoSpeed)), api.clock.now))
+	handler := inProcess(t, string(simulator.DemoConfig(api.URL, raceDay, simulator.DemoSpeed)), api.clock.now)
+	for after := time.Duration(0); after <= inStory; after += 5 * time.Second {
+		api.clock.set(raceDay.Add(after))
+		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+	}
+	url := serve(t, handler)
 	for path, v := range map[string]view{
-		"../docs/status-page.png":       {width: 1280, height: 100},
-		"../docs/status-page-phone.png": {width: 390, height: 100, phone: true},
+		"../docs/status-page.png":       {width: 1280, height: 900},
+		"../docs/status-page-phone.png": {width: 390, height: 844, phone: true},
 	} {
 		tab := chromium.open(t, v)
 		tab.do(chromedp.Navigate(url))
-		picture, err := chromedp.Run(tab.ctx, chromedp.FullScreenshot(100))
+		picture, err := chromedp.Run(tab.ctx, chromedp.CaptureScreenshot())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -352,9 +410,18 @@ type findings struct {
 	Width      int64    // of all there is, in pixels
 	Outside    []string // texts beyond the sides of the window
 	Faint      []string // texts with less contrast than 4.5, which WCAG 2.2 asks for (AA)
-	Overlaps   []string // pairs of cells whose texts cover each other
+	Overlaps   []string // pairs of texts of a mat that cover each other
+	Contrast   float64  // the least that a text has
 	Rows       []row
 	Background string
+	Headline   string
+	Worst      worst
+}
+
+// worst is the first mat in trouble, and where what to do about it ends, in pixels from the top.
+type worst struct {
+	Name, State, Do string
+	Bottom          float64
 }
 
 // row is what the page says about a session.
@@ -403,7 +470,8 @@ func (tab *tab) inspect() *findings {
 const inspection = `(() => {
 	const found = {
 		Width: document.scrollingElement.scrollWidth, Outside: [], Faint: [], Overlaps: [], Rows: [],
-		Background: getComputedStyle(document.body).backgroundColor,
+		Background: getComputedStyle(document.body).backgroundColor, Contrast: 21,
+		Headline: document.querySelector('h1')?.textContent ?? '', Worst: {Name: '', State: '', Do: '', Bottom: 0},
 	}
 	const rects = (node) => {
 		const range = document.createRange()
@@ -428,16 +496,26 @@ const inspection = `(() => {
 		if (text === '' || !visible(e) || clipped(e)) continue
 		if (rects(texts.currentNode).some((r) => r.left < 0 || r.right > innerWidth + 1)) found.Outside.push(text)
 		const [dark, light] = [luminance(getComputedStyle(e).color), luminance(behind(e))].sort((a, b) => a - b)
-		if ((light + .05) / (dark + .05) < 4.5) found.Faint.push(text)
+		const contrast = (light + .05) / (dark + .05)
+		if (contrast < 4.5) found.Faint.push(text)
+		found.Contrast = Math.min(found.Contrast, contrast)
 	}
-	for (const tr of document.querySelectorAll('tbody tr')) {
-		const cells = [...tr.cells]
+	const trouble = document.querySelector('.trouble .mat')
+	if (trouble !== null) {
+		const text = (c) => trouble.querySelector(c).textContent
+		found.Worst = {
+			Name: trouble.querySelector('.name').firstChild.textContent.trim(), State: text('.state'), Do: text('.do'),
+			Bottom: trouble.querySelector('.do').getBoundingClientRect().bottom + scrollY,
+		}
+	}
+	for (const mat of document.querySelectorAll('li.mat')) {
+		const cells = [...mat.querySelectorAll('h3, p')]
 		cells.forEach((a, i) => cells.slice(i + 1).forEach((b) => {
 			const cover = rects(a).some((r) => rects(b).some((s) =>
 				r.left + 1 < s.right && s.left + 1 < r.right && r.top + 1 < s.bottom && s.top + 1 < r.bottom))
 			if (cover) found.Overlaps.push(a.textContent.trim() + ' ' + b.textContent.trim())
 		}))
-		const [name, state, count] = ['.name', '.state', '.count'].map((c) => tr.querySelector(c))
+		const [name, state, count] = ['.name', '.state', '.count'].map((c) => mat.querySelector(c))
 		const first = (e) => e.firstChild === null ? '' : e.firstChild.textContent.trim()
 		found.Rows.push({
 			Name: first(name), State: first(state), Passings: first(count),

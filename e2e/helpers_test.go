@@ -30,6 +30,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/config"
+	"rufus_exporter/monitoring"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
 	"rufus_exporter/test/lab"
@@ -75,7 +76,7 @@ func eventually(t *testing.T, what string, check func() error) {
 // tool returns the path of a program that .ci/tools installs.
 func tool(t *testing.T, name string) string {
 	t.Helper()
-	const remedy = "from the top of the repository: PATH=$(bash .ci/tools prometheus promtool chromium):$PATH"
+	const remedy = "from the top of the repository: PATH=$(bash .ci/tools chromium html-validate nginx prometheus promtool):$PATH"
 	path, err := exec.LookPath(name)
 	if err != nil {
 		t.Fatalf("%s is not on PATH; %s", name, remedy)
@@ -355,6 +356,8 @@ func inProcess(t *testing.T, sessions string, now func() time.Time) http.Handler
 		TimeoutOffset: 500 * time.Millisecond,
 		MaxRequests:   40,
 		Version:       "devel",
+		TimeZone:      raceDay.Location(),
+		Runbook:       monitoring.Runbook,
 		Now:           now,
 		Logger:        slog.New(slog.DiscardHandler),
 	})

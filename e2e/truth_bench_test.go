@@ -52,6 +52,7 @@ import (
 	"rufus_exporter/config"
 	"rufus_exporter/rufus"
 	"rufus_exporter/simulator"
+	"rufus_exporter/state"
 	"rufus_exporter/web"
 )
 
@@ -169,8 +170,10 @@ const (
 
 // exporterProcess is the program while it runs.
 type exporterProcess struct {
-	reload func() // the file
-	stop   func()
+	reload  func()                                     // the file
+	states  func(now time.Time) map[string]state.State // of the mats, as the status page shows them
+	started time.Time
+	stop    func()
 }
 
 // config reads the sessions.yml as it is now.
@@ -227,6 +230,15 @@ func (b *bench) startExporter(address string) {
 	b.seen.mu.Lock()
 	defer b.seen.mu.Unlock()
 	b.exporters[address] = &exporterProcess{
+		started: time.Now(),
+		states: func(now time.Time) map[string]state.State {
+			states := make(map[string]state.State)
+			sessions := current.Load().Current()
+			for i, s := range sessions.States(now) {
+				states[sessions.Entries()[i].Name] = s.State
+			}
+			return states
+		},
 		reload: func() {
 			cfg := b.config()
 			current.Store(fetcher.Roster(cfg.Sessions, cfg.Discovery, current.Load()))
@@ -631,6 +643,8 @@ type ring struct {
 type moment struct {
 	at     time.Duration
 	firing []firing
+	page   map[string]state.State // of the mats, by name; nil while the exporter is down
+	since  time.Duration          // the exporter started
 }
 
 type firing struct {
@@ -693,6 +707,9 @@ func (b *bench) evaluate(ctx context.Context, group *rules.Group, at time.Time) 
 		}
 	}
 	if group.Name() == mainGroup {
+		if e := b.exporters[exporterAddress]; e != nil {
+			now.page, now.since = e.states(at), b.at(e.started)
+		}
 		b.seen.moments = append(b.seen.moments, now)
 	}
 }

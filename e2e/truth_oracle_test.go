@@ -120,8 +120,8 @@ type judgement struct {
 // armedBefore is how long before a window a mat has to be ready.
 const armedBefore = 5 * minute
 
-// state is what the oracle remembers of a mat.
-type state struct {
+// recall is what the oracle remembers of a mat.
+type recall struct {
 	begun          bool
 	quiet          time.Duration // since when it can have been silent
 	arrival        time.Duration // -never: none was seen
@@ -168,12 +168,12 @@ func (s scenario) lag() time.Duration { return s.interval() + 15*second + 2*tick
 func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 	lag, spans := s.lag(), s.windows(m)
 	limit := m.silentAfter
-	now := state{arrival: -never / 2, inactive: never, blind: never}
+	now := recall{arrival: -never / 2, inactive: never, blind: never}
 	judged := make([]judgement, len(facts))
 	for i, f := range facts {
 		j := judgement{fact: f}
 		if !f.listed {
-			now = state{arrival: -never / 2, inactive: never, blind: never}
+			now = recall{arrival: -never / 2, inactive: never, blind: never}
 			judged[i] = j
 			continue
 		}
@@ -236,7 +236,7 @@ func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 }
 
 // learn takes in a fact and reports whether what an alert says may have ended by it.
-func (now *state) learn(f fact) (changed bool) {
+func (now *recall) learn(f fact) (changed bool) {
 	switch {
 	case !f.running: // nobody looks
 		if now.blind != never {
@@ -383,6 +383,7 @@ func (s scenario) invariants(saw *seen) []string {
 	b.blindness()
 	b.notifications()
 	b.repeats()
+	b.page()
 	return b.problems
 }
 

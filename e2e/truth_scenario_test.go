@@ -23,8 +23,9 @@ type scenario struct {
 	guns  map[string][]time.Duration               // of each race, one a wave; unless it is the city run
 	day   func(day *simulator.Day, gun clockAfter) // what happens to it; nil: nothing
 	mats  []mat
-	later []mat  // entries that are added, or replace those of the same name, in the course of the day
-	api   string // more settings of the API, indented as in the file
+	later []mat                      // entries that are added, or replace those of the same name, in the course of the day
+	api   string                     // more settings of the API, indented as in the file
+	file  func(gun time.Time) []byte // the whole sessions.yml instead; mats are then what is compared
 
 	every  time.Duration  // between two scrapes; 0: 15 s
 	probe  bool           // one target a session
@@ -232,6 +233,9 @@ func inRace(name string, mats []mat, guns map[string]time.Duration) []mat {
 
 // sessions returns the sessions.yml.
 func (s scenario) sessions(gun time.Time) string {
+	if s.file != nil {
+		return string(s.file(gun))
+	}
 	zone := s.date.Location()
 	if s.date.IsZero() {
 		zone = time.FixedZone("", -3*60*60)

@@ -209,7 +209,8 @@ func (in *inspected) everything(when string) {
 	}
 	for _, path := range []string{
 		"/", "/probe", "/probe?target=followed", "/probe?target=" + secrets["token"][:8], "/probe?target=nobody",
-		"/probe?target=" + secrets["token"], "/sd", "/-/healthy", "/-/ready", "/-/reload", "/metrics?collect[]=nothing",
+		"/probe?target=" + secrets["token"], "/sd", "/runbook", "/-/healthy", "/-/ready", "/-/reload",
+		"/metrics?collect[]=nothing",
 		"/nowhere", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2",
 		"/debug/pprof/heap?debug=1", "/debug/pprof/allocs?debug=1", "/debug/pprof/symbol",
 		"/debug/pprof/trace?seconds=0.01",

@@ -8,21 +8,23 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
-	"maps"
-	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"rufus_exporter/collector"
-	"rufus_exporter/rufus"
 )
 
 const (
 	pageMaxAge  = 15 * time.Second // younger answers are shown as they are
-	pageFetch   = 5 * time.Second  // how long to wait for those that are older
+	pageFetch   = 5 * time.Second  // how long to wait for answers if there are no older ones
+	pageWait    = time.Second      // how long if there are
 	pageRefresh = 15 * time.Second
+
+	// mostOpen is how many mats are shown without folding the calm ones.
+	mostOpen = 60
 )
 
 var (
@@ -39,79 +41,88 @@ type page struct {
 }
 
 func newPage() *page {
-	style := sha256.Sum256([]byte(pageCSS))
 	return &page{
 		template: template.Must(template.New("status").Parse(pageHTML)),
-		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) +
-			"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+		policy:   stylePolicy(pageCSS),
 	}
+}
+
+// stylePolicy returns the Content-Security-Policy of a page that has this style and nothing else.
+func stylePolicy(css string) string {
+	style := sha256.Sum256([]byte(css))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) +
+		"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
 // view is what the template shows.
 type view struct {
 	Style          template.CSS
 	RefreshSeconds int
-	Summary        string
-	Time           string
-	Notices        []string
-	Rows           []row
-	TelemetryPath  string
+	Title          string
+	Tone           tone
+	Headline       string
+	Now            instant
+	Zone           string
+	Outage         *fact // one banner in place of a sentence on each card
+	OutageRunbook  string
+	Notices        []fact
+	Trouble        []card // the worst first
+	Races          []race // the calm mats
+	Metrics        string
+	Runbook        string
 	Version        string
 }
 
-// row is one session.
-type row struct {
-	Class         string // active, closed or failing: the colour
-	State, Detail string // a word of states, and what else there is to say in plain words
-	Error         string // in the words of the log and the metrics
-	Name, Alias   string
-	Passings      string
-	Last, Warning string
-	Labels        []string
-	Age           string
+// race is the calm mats of one race.
+type race struct {
+	Name, Summary string
+	Open          bool
+	Keep          string // where the race stays open; empty if it is open anyway
+	Mats          []card
+}
+
+// fact is a sentence that may have an instant in it.
+type fact struct {
+	Before string
+	At     *instant
+	After  string
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), pageFetch)
-	defer cancel()
-	sessions := h.Sessions(ctx)
-	maxAge := max(pageMaxAge, sessions.Fetcher().MinInterval())
-	report := sessions.Newest(ctx, maxAge)
+	sessions, report := h.newest(r.Context())
 	now := h.Now()
+	words := writer{now: now, zone: h.TimeZone, runbook: h.runbook()}
+	mats := words.mats(report.Statuses, sessions.States(now))
+	// An API that takes longer than pageWait answers in time for the next page.
+	tolerated := max(pageMaxAge, sessions.Fetcher().MinInterval()) + pageRefresh + 2*pageWait
+	old, oldest := oldAnswers(report.Statuses, now, tolerated)
+	summary := summarize(mats, old > 0, oldest, words)
 
 	v := view{
 		Style:          template.CSS(pageCSS), //nolint:gosec // embedded
 		RefreshSeconds: int(pageRefresh.Seconds()),
-		Summary:        summary(report.Statuses, now),
-		Time:           now.UTC().Format(time.TimeOnly),
-		TelemetryPath:  h.TelemetryPath,
+		Title:          summary.title() + " · RUFUS timing",
+		Tone:           summary.tone,
+		Headline:       summary.headline,
+		Now:            instantOf(now, now.In(h.TimeZone).Format("15:04:05")),
+		Zone:           zoneName(now.In(h.TimeZone)),
+		Notices:        h.notices(sessions, report, summary.outage != nil, words),
+		Outage:         summary.outage,
+		OutageRunbook:  words.runbook + "#rufusallsessionsfailing",
+		Races:          races(mats, summary.outage != nil, r.URL.Query()["open"]),
+		Metrics:        "." + h.TelemetryPath,
+		Runbook:        words.runbook,
 		Version:        h.Version,
 	}
-	if until, ok := sessions.Fetcher().BackoffUntil().Get(); ok {
-		v.Notices = append(v.Notices, fmt.Sprintf("The API asked us to wait: no requests for another %s, until %s UTC.",
-			span(until.Sub(now)), until.UTC().Format(time.TimeOnly)))
-	}
-	if up, ok := report.DevicesUp.Get(); ok && !up {
-		v.Notices = append(v.Notices,
-			"The list of devices cannot be read: batteries, telemetry and new devices are unknown.")
-	}
-	if err := sessions.Err(); err != nil {
-		v.Notices = append(v.Notices, "Not all devices are followed: "+err.Error()+".")
-	}
-	if err := h.ReloadError(); err != nil {
-		v.Notices = append(v.Notices, "The last reload failed; the configuration before it is in use. "+err.Error())
-	}
-	old := 0
-	for _, s := range report.Statuses {
-		v.Rows = append(v.Rows, newRow(s, now))
-		if !s.At.IsZero() && collector.Age(now, s.At) > maxAge+2*pageFetch {
-			old++
+	for _, m := range troubled(mats, summary.outage != nil) {
+		if m.race != "" { // which no heading says here
+			m.Labels = append([]string{m.race}, m.Labels...)
 		}
+		v.Trouble = append(v.Trouble, m.card)
 	}
 	if old > 0 {
-		v.Notices = append(v.Notices, fmt.Sprintf(
-			"The API does not answer in time: %d of %d answers are old, and so is what is counted above.",
-			old, len(report.Statuses)))
+		v.Notices = append(v.Notices, fact{Before: fmt.Sprintf(
+			"The API does not answer in time: %d of %d answers are old, up to %s.", old, len(mats), span(oldest))})
 	}
 
 	var body bytes.Buffer
@@ -127,169 +138,133 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	_, _ = body.WriteTo(w)
 }
 
-// states are the words for how a session is, trouble first, each with the class of its row.
-var states = []struct{ word, class string }{
-	{"failing", "failing"},
-	{"closed while due", "failing"},
-	{"not started", "failing"},
-	{"active", "active"},
-	{"waiting", "active"},
-	{"finished", "closed"},
-	{"closed", "closed"},
+// newest asks for all sessions. Where there is an older answer to show, it does not wait for long.
+func (h *handler) newest(ctx context.Context) (*collector.Sessions, collector.Report) {
+	long, cancelLong := context.WithTimeout(ctx, pageFetch)
+	defer cancelLong()
+	short, cancelShort := context.WithTimeout(long, pageWait)
+	defer cancelShort()
+	sessions := h.Sessions(short)
+	if len(sessions.Entries()) == 0 && sessions.Err() != nil { // the first list of devices may need more time
+		sessions = h.Sessions(long)
+	}
+	if !sessions.Answered() {
+		short = long
+	}
+	return sessions, sessions.Newest(short, max(pageMaxAge, sessions.Fetcher().MinInterval()))
 }
 
-// armedBefore is how long before its window a mat should be active, as in the alert rules.
-const armedBefore = 5 * time.Minute
-
-// state returns one of the words of states, and in plain words what else there is to say. The declared window decides
-// whether a session should be active; without one nobody can tell.
-func state(s collector.Status, now time.Time) (word, detail string) {
-	_, known := s.Session.Passings.Get()
-	expected, declared := s.Window.Get()
-	over := declared && !now.Before(expected.Until)
-	armed := declared && !over && !now.Before(expected.From.Add(-armedBefore))
-	switch {
-	case s.Err != nil:
-		return "failing", plainWords[rufus.ReasonOf(s.Err)]
-	case !s.Session.Active && armed && !known:
-		return "not started", "press START: passings are due until " + when(expected.Until, now)
-	case !s.Session.Active && armed:
-		return "closed while due", "press START: passings are due until " + when(expected.Until, now)
-	case over:
-		return "finished", "no passings were due after " + when(expected.Until, now)
-	case s.Session.Active && declared && now.Before(expected.From):
-		return "waiting", "passings are due from " + when(expected.From, now)
-	case s.Session.Active:
-		return "active", ""
-	case declared:
-		return "closed", "passings are due from " + when(expected.From, now)
-	case !known:
-		return "closed", "the device has no session yet"
-	case s.Entry.Target.Follows == rufus.Device:
-		return "closed", "the device has no active session; this was its last"
-	default:
-		return "closed", ""
-	}
-}
-
-// when writes an instant with as much of it as a reader needs today.
-func when(t, now time.Time) string {
-	layout := "15:04 UTC"
-	if t.Sub(now).Abs() > 12*time.Hour {
-		layout = "2 January, " + layout
-	}
-	return t.UTC().Format(layout)
-}
-
-// silent reports whether the last passing was longer ago than the entry allows. Only the device says when it was, and
-// nothing is remembered here, so its clock may be behind as well. Before a declared window nothing is due.
-func silent(s collector.Status, last, now time.Time) bool {
-	limit := s.Entry.SilentAfter
-	if expected, declared := s.Window.Get(); declared {
-		if now.Before(expected.From) || !now.Before(expected.Until) {
-			return false
-		}
-		if last.Before(expected.From) {
-			last = expected.From
-		}
-	}
-	return s.Session.Active && limit > 0 && now.Sub(last) > limit
-}
-
-// plainWords says what a reason means to someone beside the track.
-var plainWords = map[rufus.Reason]string{
-	rufus.Unauthorized:     "API key rejected",
-	rufus.NotFound:         "unknown to the API: check the token or device id",
-	rufus.RateLimited:      "the API asked us to wait",
-	rufus.ServerError:      "the API has a fault",
-	rufus.UnexpectedStatus: "the API refused in an unexpected way",
-	rufus.Timeout:          "no answer in time",
-	rufus.Network:          "the API cannot be reached",
-	rufus.InvalidResponse:  "the API's answer cannot be read",
-}
-
-func newRow(s collector.Status, now time.Time) row {
-	r := row{Name: s.Entry.Name}
-	r.State, r.Detail = state(s, now)
-	for _, known := range states {
-		if known.word == r.State {
-			r.Class = known.class
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.Entry.Labels)) {
-		r.Labels = append(r.Labels, name+"="+s.Entry.Labels[name])
-	}
-	if !s.At.IsZero() {
-		r.Age = ago(collector.Age(now, s.At))
-	}
-	if s.Err != nil {
-		r.Error = s.Err.Error()
-		return r
-	}
-	r.Alias = s.Session.Alias
-	if passings, ok := s.Session.Passings.Get(); ok {
-		r.Passings = fmt.Sprint(passings)
-	}
-	if last, ok := s.Session.Last.Get(); ok {
-		since := now.Sub(last)
-		r.Last = ago(since)
-		switch {
-		case since < -clockTolerance:
-			r.Last += ": check the device's clock"
-		case silent(s, last, now):
-			r.Warning = "silent for over " + span(s.Entry.SilentAfter) + ", or clock behind"
-		}
-	}
-	if health, ok := s.Health.Get(); ok {
-		if charge, ok := health.Battery.Get(); ok {
-			r.Labels = append(r.Labels, fmt.Sprintf("battery %.0f %%", 100*charge))
-		}
-	}
-	return r
-}
-
-// clockTolerance is how far ahead of ours a device's clock may be without a word.
-const clockTolerance = 5 * time.Second
-
-// ago says how long ago something was, or how far ahead it lies.
-func ago(d time.Duration) string {
-	d = max(d, -math.MaxInt64) // what lies too far ahead for a Duration has no opposite
-	switch {
-	case d < -clockTolerance:
-		return span(-d) + " ahead"
-	case d < time.Second:
-		return "just now"
-	default:
-		return span(d) + " ago"
-	}
-}
-
-// span writes a positive duration in its largest whole unit, which is all that one reads at a glance.
-func span(d time.Duration) string {
-	switch {
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	default:
-		return fmt.Sprintf("%d days", int(d.Hours()/24))
-	}
-}
-
-// summary counts the sessions by state, trouble first: "2 failing, 7 active, 1 closed".
-func summary(statuses []collector.Status, now time.Time) string {
-	count := map[string]int{}
+// oldAnswers returns how many answers are older than the page wants them, and the age of the oldest.
+func oldAnswers(statuses []collector.Status, now time.Time, limit time.Duration) (n int, oldest time.Duration) {
 	for _, s := range statuses {
-		word, _ := state(s, now)
-		count[word]++
+		if s.At.IsZero() {
+			continue
+		}
+		if age := collector.Age(now, s.At); age > limit {
+			n++
+			oldest = max(oldest, age)
+		}
 	}
+	return n, oldest
+}
+
+// notices returns what is to be said about the exporter itself.
+func (h *handler) notices(sessions *collector.Sessions, report collector.Report, outage bool, w writer) []fact {
+	var notices []fact
+	if until, ok := sessions.Fetcher().BackoffUntil().Get(); ok {
+		at := instantOf(until, until.In(w.zone).Format(time.TimeOnly))
+		notices = append(notices, fact{
+			"The API asked us to wait: no requests for another " + span(until.Sub(w.now)) + ", until", &at, ".",
+		})
+	}
+	if up, ok := report.DevicesUp.Get(); ok && !up && !outage {
+		notices = append(notices, fact{
+			Before: "The list of devices cannot be read: batteries, telemetry and new devices are unknown.",
+		})
+	}
+	if err := sessions.Err(); err != nil {
+		notices = append(notices, fact{Before: "Not all devices are followed: " + err.Error() + "."})
+	}
+	if err := h.ReloadError(); err != nil {
+		notices = append(notices, fact{
+			Before: "The last reload failed; the configuration before it is in use. " + err.Error(),
+		})
+	}
+	return notices
+}
+
+// runbook returns the address of the runbook, relative to the page unless it is elsewhere.
+func (h *handler) runbook() string {
+	if h.RunbookURL != "" {
+		return h.RunbookURL
+	}
+	return "." + runbookPath
+}
+
+// races returns the mats that are not listed as trouble, by race, in the order of the configuration. If there are many,
+// only those are open that a reader opened.
+func races(mats []mat, outage bool, opened []string) []race {
+	var all []race
+	listed := troubled(mats, outage)
+	for _, m := range mats {
+		if slices.ContainsFunc(listed, func(t mat) bool { return t.Name == m.Name }) {
+			continue
+		}
+		i := slices.IndexFunc(all, func(r race) bool { return r.Name == m.race })
+		if i < 0 {
+			i = len(all)
+			all = append(all, race{Name: m.race})
+		}
+		if outage && m.failed && !m.stopped {
+			m.Do, m.Since, m.Facts, m.Error, m.Runbook = "", nil, nil, "", "" // the banner says it
+		}
+		all[i].Mats = append(all[i].Mats, m.card)
+	}
+	// Of what a link says only names of races are passed on.
+	opened = slices.DeleteFunc(opened, func(name string) bool {
+		return !slices.ContainsFunc(all, func(r race) bool { return r.Name == name })
+	})
+	for i := range all {
+		r := &all[i]
+		r.Open = len(mats) <= mostOpen || slices.Contains(opened, r.Name)
+		if !r.Open {
+			r.Keep = "./?" + url.Values{"open": append(slices.Clone(opened), r.Name)}.Encode()
+		}
+		count := map[string]int{}
+		for _, m := range r.Mats {
+			count[m.Word]++
+		}
+		r.Summary = listing(count)
+		switch {
+		case r.Name == "" && len(all) == 1:
+			r.Name = "All mats"
+		case r.Name == "":
+			r.Name = "Other mats"
+		}
+	}
+	return all
+}
+
+// listing writes numbers of words, trouble first: "2 ok, 1 waiting".
+func listing(count map[string]int) string {
 	var parts []string
-	for _, known := range states {
-		if count[known.word] > 0 {
-			parts = append(parts, fmt.Sprint(count[known.word], " ", known.word))
+	for _, word := range words {
+		if count[word] > 0 {
+			parts = append(parts, fmt.Sprint(count[word], " ", word))
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// zoneName names a time zone for a reader: "America/Sao_Paulo (-03)".
+func zoneName(t time.Time) string {
+	short, _ := t.Zone()
+	name := t.Location().String()
+	if name == "Local" {
+		name = "this machine"
+	}
+	if name == short {
+		return name
+	}
+	return name + " (" + short + ")"
 }

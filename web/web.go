@@ -42,6 +42,9 @@ type Options struct {
 	Hosts           []string             // names by which requests may reload, apart from addresses and localhost
 	EnablePprof     bool                 // whether /debug/pprof/ is served
 	Version         string               // shown on the status page
+	TimeZone        *time.Location       // of the times on the status page; nil: UTC
+	Runbook         string               // what to do about each alert, in Markdown
+	RunbookURL      string               // where the runbook is, if not here
 	Now             func() time.Time
 	Logger          *slog.Logger
 }
@@ -58,6 +61,9 @@ type handler struct {
 
 // NewHandler returns the handler of all paths. TelemetryPath must not be one of the others: see Reserved.
 func NewHandler(o Options) http.Handler {
+	if o.TimeZone == nil {
+		o.TimeZone = time.UTC
+	}
 	h := &handler{
 		Options:  o,
 		page:     newPage(),
@@ -73,6 +79,7 @@ func NewHandler(o Options) http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", h.briefly(h.pages, h.status))
+	mux.HandleFunc("GET "+runbookPath, h.runbookPage())
 	mux.Handle("GET "+o.TelemetryPath, promhttp.InstrumentMetricHandler(o.Exporter, http.HandlerFunc(h.metrics)))
 	mux.HandleFunc("GET /probe", h.probe)
 	mux.HandleFunc("GET /sd", h.briefly(h.lists, h.discovery))
@@ -99,7 +106,7 @@ func NewHandler(o Options) http.Handler {
 // have.
 func Reserved(target string) bool {
 	mux := http.NewServeMux()
-	for _, pattern := range []string{"/{$}", "/probe", "/sd", "/-/", "/debug/"} {
+	for _, pattern := range []string{"/{$}", "/probe", "/sd", runbookPath, "/-/", "/debug/"} {
 		mux.HandleFunc(pattern, http.NotFound)
 	}
 	address, err := url.ParseRequestURI(target)

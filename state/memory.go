@@ -1,0 +1,227 @@
+package state
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Reading is what came of asking for a session once.
+type Reading struct {
+	At       time.Time // by our clock
+	Failed   bool      // the session could not be read; nothing below is known
+	Active   bool      // it receives passings
+	Counted  bool      // Passings is known
+	Passings int64
+	Last     time.Time // the last passing, by the clock of the box; zero: unknown
+	Created  time.Time // when the session was made; zero: unknown
+}
+
+// Memory is what was seen of one session by our own clock, as the alert rules remember it. It is made of readings
+// alone. The zero value has seen nothing.
+type Memory struct {
+	begun  time.Time // when it was first asked for
+	asked  time.Time // when it was last asked for; zero: never
+	failed bool      // and could not be read then
+	good   Reading   // the newest that did not fail; its At is zero if there is none
+	sight  sight
+
+	failing      bool      // as the phone knows it: see sight
+	failingSince time.Time // since when the newest readings failed, or failing is set; zero: neither
+
+	inactive        time.Time // when it was first read as inactive; zero while active
+	inactiveAtFirst bool      // it was inactive when it was first read
+
+	count    int64 // the last that was known
+	counted  bool
+	fell     time.Time // when the count last became smaller
+	arrival  time.Time // when passings last arrived; zero: not since begun
+	brisk    bool      // it was counting briskly at the last arrival
+	arrivals []arrival // of the last ten minutes, one a quarter of a minute
+
+	// quiet is since when it can have been silent: the first reading, the last arrival, or the last moment when it was
+	// closed.
+	quiet time.Time
+}
+
+// arrival is how many passings arrived in a quarter of a minute.
+type arrival struct {
+	quarter uint32 // since 1970
+	n       uint32
+}
+
+// quarterOf returns the quarter of a minute in which an instant lies, since 1970.
+func quarterOf(t time.Time) int64 { return t.Unix() / 15 }
+
+const (
+	// rollover is how long a session may be inactive between two sessions of a box.
+	rollover = 30 * time.Second
+	// In quarters of a minute: a mat is brisk by what it counted in two minutes, compared with ten, and by its uploads in
+	// five.
+	briskWithin, uploadsWithin, paceWithin = 8, 20, 40
+)
+
+// Observe takes in one reading. One that is not newer than the newest says nothing new.
+func (m *Memory) Observe(r Reading) {
+	if !r.At.After(m.asked) {
+		return
+	}
+	if m.begun.IsZero() {
+		m.begun = r.At
+	}
+	m.asked, m.failed = r.At, r.Failed
+	m.see(r)
+	if r.Failed {
+		return
+	}
+	first := m.good.At.IsZero()
+	m.good = r
+	switch {
+	case r.Active:
+		m.inactive, m.inactiveAtFirst = time.Time{}, false
+	case first:
+		m.inactiveAtFirst = true
+	case m.inactive.IsZero() && !m.inactiveAtFirst:
+		m.inactive = r.At
+	}
+	if first || m.closed() {
+		m.quiet = r.At
+	}
+	m.countUp(r)
+}
+
+// closed reports whether it was inactive when it was last read, for longer than between two sessions.
+func (m *Memory) closed() bool {
+	return m.inactiveAtFirst || !m.inactive.IsZero() && m.good.At.Sub(m.inactive) >= rollover
+}
+
+// see decides whether the session counts as unreadable: from when half of the readings of four minutes failed to when
+// fewer than a fifth do, so that on and off is one failure.
+func (m *Memory) see(r Reading) {
+	share := m.sight.observe(r)
+	switch {
+	case share <= .5 && r.At.Sub(m.begun) >= 2*time.Minute:
+		m.failing = true
+	case share > .8:
+		m.failing = false
+	}
+	switch {
+	case !r.Failed && !m.failing:
+		m.failingSince = time.Time{}
+	case m.failingSince.IsZero():
+		m.failingSince = r.At
+	}
+}
+
+// countUp takes in the count of a good reading. What rises in a closed session is no arrival: someone edits passings
+// there.
+func (m *Memory) countUp(r Reading) {
+	if !r.Counted {
+		return
+	}
+	n := r.Passings - m.count
+	if r.Created.After(m.arrival) && r.Created.Before(r.At) && !m.arrival.IsZero() {
+		n = r.Passings // of a session that was made since
+	}
+	switch {
+	case m.counted && n > 0 && !m.closed():
+		m.arrive(r.At, n)
+	case m.counted && r.Passings < m.count:
+		m.fell = r.At
+	}
+	m.count, m.counted = r.Passings, true
+	m.judgePace(r.At)
+}
+
+// arrive notes passings.
+func (m *Memory) arrive(at time.Time, n int64) {
+	m.arrival, m.quiet = at, at
+	now := quarterOf(at)
+	m.arrivals = slices.DeleteFunc(m.arrivals, func(a arrival) bool { return now-int64(a.quarter) >= paceWithin })
+	next := arrival{uint32(now), uint32(min(n, math.MaxUint32))} //nolint:gosec // until the year 4000
+	if last := len(m.arrivals) - 1; last >= 0 && m.arrivals[last].quarter == next.quarter {
+		m.arrivals[last].n += next.n
+	} else {
+		m.arrivals = append(m.arrivals, next)
+	}
+}
+
+// judgePace decides, at an arrival and shortly after it, whether the mat is brisk: ten passings in two minutes, in more
+// than one upload, and no slower than 40 % of the pace of ten minutes. After the count fell nobody can tell.
+func (m *Memory) judgePace(at time.Time) {
+	if m.arrival.IsZero() || at.Sub(m.arrival) >= 30*time.Second || at.Sub(m.fell) < 10*time.Minute {
+		return
+	}
+	var lately, all uint64
+	uploads := 0
+	for _, a := range m.arrivals {
+		age := quarterOf(at) - int64(a.quarter)
+		if age < paceWithin {
+			all += uint64(a.n)
+		}
+		if age < briskWithin {
+			lately += uint64(a.n)
+		}
+		if age < uploadsWithin {
+			uploads++
+		}
+	}
+	m.brisk = lately >= 10 && lately >= all/12 && uploads >= 3
+}
+
+// Clone returns a copy that does not change.
+func (m *Memory) Clone() Memory {
+	c := *m
+	c.arrivals = nil // they decide what comes next, and a copy has no next
+	return c
+}
+
+// Brisk reports whether the mat counted briskly at its last arrival, and that was in the last half hour.
+func (m *Memory) Brisk(now time.Time) bool { return m.brisk && now.Sub(m.arrival) < 30*time.Minute }
+
+// Count returns the last count that is known.
+func (m *Memory) Count() (passings int64, known bool) { return m.count, m.counted }
+
+// Read returns when the session was last read; zero: never.
+func (m *Memory) Read() time.Time { return m.good.At }
+
+// LastPassing returns the time of the last passing by the clock of the box, when the session was last read; zero:
+// unknown.
+func (m *Memory) LastPassing() time.Time { return m.good.Last }
+
+// Failed reports whether the newest reading failed, or there was none.
+func (m *Memory) Failed() bool { return m.failed || m.asked.IsZero() }
+
+// slots is how many quarters of a minute decide whether a session can be read: four minutes.
+const slots = 16
+
+// sight is how readings went lately: in each quarter of a minute, how many were good and how many failed.
+type sight struct {
+	slot      int64 // of the newest reading, in quarters of a minute
+	good, bad [slots]uint8
+}
+
+// observe takes in a reading and returns the share of the quarters that were good. However often someone asks, a
+// quarter counts once.
+func (s *sight) observe(r Reading) float64 {
+	slot := quarterOf(r.At)
+	for next := max(s.slot+1, slot-slots+1); next <= slot; next++ {
+		s.good[next%slots], s.bad[next%slots] = 0, 0
+	}
+	s.slot = slot
+	count := &s.good[slot%slots]
+	if r.Failed {
+		count = &s.bad[slot%slots]
+	}
+	if *count < 255 {
+		*count++
+	}
+	sum, n := 0., 0.
+	for i := range slots {
+		if all := float64(s.good[i]) + float64(s.bad[i]); all > 0 {
+			sum += float64(s.good[i]) / all
+			n++
+		}
+	}
+	return sum / n
+}

@@ -1,0 +1,326 @@
+package state_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"rufus_exporter/state"
+	"rufus_exporter/window"
+)
+
+// gun is when the windows begin.
+var gun = time.Date(2026, time.November, 29, 9, 0, 0, 0, time.UTC)
+
+const (
+	second = time.Second
+	minute = time.Minute
+	hour   = time.Hour
+)
+
+// story is what is read of a mat, one reading after the other.
+type story []state.Reading
+
+// read is one reading, so long after the gun.
+func read(at time.Duration, active bool, passings int64) story {
+	return story{{At: gun.Add(at), Active: active, Counted: true, Passings: passings}}
+}
+
+func fails(at time.Duration) story { return story{{At: gun.Add(at), Failed: true}} }
+
+// every repeats a reading each 15 s, both ends included; the count rises by so much each time.
+func every(from, to time.Duration, first story, rise int64) story {
+	var all story
+	r := first[0]
+	for at := from; at <= to; at += 15 * second {
+		r.At = gun.Add(at)
+		all = append(all, r)
+		r.Passings += rise
+	}
+	return all
+}
+
+// last gives the readings the time of a last passing, by the clock of the box.
+func (s story) last(at time.Duration) story {
+	s = slices.Clone(s)
+	for i := range s {
+		s[i].Last = gun.Add(at)
+	}
+	return s
+}
+
+// created gives the readings the time when their session was made.
+func (s story) created(at time.Duration) story {
+	s = slices.Clone(s)
+	for i := range s {
+		s[i].Created = gun.Add(at)
+	}
+	return s
+}
+
+// nothing is the reading of a box without a session.
+func nothing(at time.Duration) story { return story{{At: gun.Add(at)}} }
+
+func (s story) remember() *state.Memory {
+	var m state.Memory
+	for _, r := range s {
+		m.Observe(r)
+	}
+	return &m
+}
+
+// due is a window of an hour from the gun, with a silent_after of 5 minutes.
+var due = state.Plan{
+	Declared: true, Window: window.Window{From: gun, Until: gun.Add(hour)}, SilentAfter: 5 * minute,
+}
+
+var (
+	anytime   = state.Plan{SilentAfter: 5 * minute}
+	unlimited = state.Plan{Declared: true, Window: due.Window}
+	bare      = state.Plan{}
+)
+
+// counts is a mat that counts briskly from before the gun to an instant, with 5 passings each 15 s.
+func counts(to time.Duration) story { return every(-20*minute, to, read(0, true, 100), 5) }
+
+// arrived is the count that counts ends in.
+func arrived(to time.Duration) int64 { return 100 + 5*int64((to+20*minute)/(15*second)) }
+
+func TestOf(t *testing.T) {
+	at := func(d time.Duration) string { return gun.Add(d).Format(" since 15:04:05") }
+	for _, test := range []struct {
+		what  string
+		story story
+		plan  state.Plan
+		now   time.Duration
+		want  string
+	}{
+		// In its window.
+		{"counting", counts(10 * minute), due, 10 * minute, "calm ok"},
+		{"closed for less than a rollover", slices.Concat(counts(10*minute), read(10*minute+15*second, false, 340),
+			read(10*minute+44*second, false, 340)), due, 10*minute + 44*second, "calm ok"},
+		{"closed for longer", slices.Concat(counts(10*minute), read(10*minute+15*second, false, 340),
+			read(10*minute+45*second, false, 340)), due, 11 * minute, "critical closed" + at(10*minute+15*second)},
+		{"closed, then not readable for an hour: remembered", slices.Concat(counts(10*minute),
+			every(10*minute+15*second, 12*minute, read(0, false, 340), 0), every(12*minute+15*second, 30*minute, fails(0), 0)),
+			due, 30 * minute, "critical closed" + at(10*minute+15*second)},
+		{"closed and opened again", slices.Concat(counts(10*minute), every(11*minute, 12*minute, read(0, false, 340), 0),
+			read(12*minute+15*second, true, 0)), due, 13 * minute, "calm ok"},
+		{"closed the day before", slices.Concat(read(-14*hour, true, 7), read(-13*hour, false, 7), read(-10*minute, false, 7)),
+			due, 0, "critical not started" + at(0)},
+		{"closed before the exporter started, by the clock of the box", read(20*minute, false, 300).last(15 * minute),
+			due, 20 * minute, "critical closed by box"},
+		{"closed before the exporter started, by its session", read(20*minute, false, 300).created(-hour), due, 20 * minute,
+			"critical closed by box"},
+		{"a session of today without a passing", read(20*minute, false, 0).created(-hour), due, 20 * minute,
+			"critical not started" + at(0)},
+		{"a session of yesterday", read(20*minute, false, 300).created(-13 * hour), due, 20 * minute,
+			"critical not started" + at(0)},
+		{"inactive when the exporter started", read(20*minute, false, 300).last(-13 * hour), due, 20 * minute,
+			"critical not started" + at(0)},
+		{"no session at all", nothing(20 * minute), due, 20 * minute, "critical not started" + at(0)},
+		{"armed five minutes before", nothing(-10 * minute), due, -5 * minute, "critical not started" + at(0)},
+		{"not armed yet", nothing(-10 * minute), due, -5*minute - second, "calm waiting"},
+		{"over", nothing(-10 * minute), due, hour, "calm finished" + at(hour)},
+		{"armed to the last", nothing(-10 * minute), due, hour - second, "critical not started" + at(0)},
+		{"active before its window", read(-10*minute, true, 0), due, -second, "calm waiting"},
+		{"active and silent before its window", every(-2*hour, -minute, read(0, true, 0), 0), due, -second, "calm waiting"},
+
+		// Silence.
+		{"silent from the gun", every(-2*hour, 5*minute, read(0, true, 0), 0), due, 5 * minute, "critical silent" + at(0)},
+		{"not yet", every(-2*hour, 5*minute-15*second, read(0, true, 0), 0), due, 5*minute - second, "calm ok"},
+		{"silent since the last passing", slices.Concat(counts(10*minute),
+			every(10*minute+15*second, 15*minute, read(0, true, arrived(10*minute)), 0)), due, 15 * minute, "critical silent" + at(10*minute)},
+		{"silent since monitoring began", every(20*minute, 25*minute, read(0, true, 7), 0), due, 25 * minute,
+			"critical silent" + at(20*minute)},
+		{"not silent since it was closed", slices.Concat(counts(10*minute), every(11*minute, 18*minute, read(0, false, 340), 0),
+			every(18*minute+15*second, 22*minute, read(0, true, 0), 0)), due, 22 * minute, "calm ok"},
+		{"silent since it was closed", slices.Concat(counts(10*minute), every(11*minute, 18*minute, read(0, false, 340), 0),
+			every(18*minute+15*second, 23*minute, read(0, true, 0), 0)), due, 23 * minute, "critical silent" + at(18*minute)},
+		{"silent when last read: that it cannot be read now is no passing", slices.Concat(every(-hour, 6*minute, read(0, true, 0), 0),
+			every(6*minute+15*second, 12*minute, fails(0), 0)), due, 12 * minute, "critical silent" + at(0)},
+		{"last read before its window: nobody knows whether it is silent", slices.Concat(every(-hour, -minute, read(0, true, 0), 0),
+			every(-45*second, 20*minute, fails(0), 0)), due, 20 * minute, "critical failing" + at(-45*second)},
+		{"blindness is not silence", slices.Concat(every(-hour, 4*minute, read(0, true, 0), 0),
+			every(4*minute+15*second, 5*minute+15*second, fails(0), 0)), due, 10 * minute, "warning failing" + at(4*minute+15*second)},
+		{"the only reading for long failed", slices.Concat(every(-hour, 2*minute, read(0, true, 0), 0), fails(10*minute)), due,
+			10 * minute, "critical failing" + at(10*minute)},
+		{"without a limit, half of the window", every(-hour, 30*minute, read(0, true, 0), 0), unlimited, 30 * minute,
+			"critical silent" + at(0)},
+		{"less than half", every(-hour, 29*minute+45*second, read(0, true, 0), 0), unlimited, 30 * minute, "calm ok"},
+		{"without a limit, but it counted", slices.Concat(every(-hour, minute, read(0, true, 0), 0),
+			every(2*minute, 50*minute, read(0, true, 1), 0)), unlimited, 50 * minute, "calm ok"},
+		{"silent by the clock of the box", read(20*minute, true, 7).last(14 * minute), due, 20 * minute,
+			"warning silent" + at(14*minute) + " by box"},
+		{"the clock of the box, from the gun on", read(6*minute, true, 7).last(-3 * hour), due, 6 * minute,
+			"warning silent" + at(0) + " by box"},
+		{"its clock may be wrong, but passings arrive", slices.Concat(counts(9*minute+45*second), read(10*minute, true, 900).last(-hour)),
+			due, 10 * minute, "calm ok"},
+		{"a clock that is ahead says nothing", read(20*minute, true, 7).last(2 * hour), due, 20 * minute, "calm ok"},
+
+		// Failures.
+		{"not asked yet", nil, due, 0, "warning failing"},
+		{"cannot be read", fails(0), due, 0, "warning failing" + at(0)},
+		{"cannot be read for two minutes", slices.Concat(counts(0), every(15*second, 2*minute+15*second, fails(0), 0)), due,
+			3 * minute, "critical failing" + at(15*second)},
+		{"the same before its window", slices.Concat(every(-hour, -20*minute, read(0, true, 0), 0),
+			every(-19*minute, -15*minute, fails(0), 0)), due, -15 * minute, "warning failing" + at(-19*minute)},
+		{"never read, for two minutes", every(0, 2*minute, fails(0), 0), due, 2 * minute, "critical failing" + at(0)},
+		{"can be read again, but not for long", slices.Concat(counts(0), every(15*second, 5*minute, fails(0), 0),
+			every(5*minute+15*second, 7*minute, read(0, true, arrived(0)+5), 1)), due, 7 * minute,
+			"critical failing" + at(15*second) + " recovers"},
+		{"can be read again", slices.Concat(counts(0), every(15*second, 5*minute, fails(0), 0),
+			every(5*minute+15*second, 8*minute+30*second, read(0, true, arrived(0)+5), 1)), due, 8*minute + 30*second, "calm ok"},
+
+		// Without a window.
+		{"counts", counts(0), bare, 0, "calm ok"},
+		{"never counted", every(-hour, 0, read(0, true, 0), 0), bare, 0, "calm ok"},
+		{"closed within five minutes of a passing", slices.Concat(counts(0), every(15*second, 4*minute+45*second, read(0, true, arrived(0)), 0),
+			every(5*minute, 6*minute, read(0, false, arrived(0)), 0)), bare, 2 * hour, "critical closed" + at(5*minute)},
+		{"closed later", slices.Concat(counts(0), every(15*second, 5*minute, read(0, true, arrived(0)), 0),
+			every(5*minute+15*second, 6*minute, read(0, false, arrived(0)), 0)), bare, 2 * hour, "warning closed" + at(5*minute+15*second)},
+		{"closed half a day ago", slices.Concat(read(-2*minute, true, 7), every(0, minute, read(0, false, 7), 0)), bare,
+			12 * hour, "calm finished" + at(0)},
+		{"closed when the exporter started", read(0, false, 7).last(-hour), bare, 0, "calm finished"},
+		{"the same, right after its last passing", read(0, false, 7).last(-14 * minute), bare, hour, "warning closed by box"},
+		{"no session", nothing(0), bare, 0, "calm waiting"},
+		{"no session, while its race counts", nothing(0), state.Plan{RaceCounts: true}, 0, "warning not started"},
+		{"stopped abruptly", slices.Concat(counts(0), every(15*second, 5*minute, read(0, true, arrived(0)), 0)), anytime,
+			5 * minute, "critical silent" + at(0)},
+		{"ran out slowly", slices.Concat(counts(0), every(15*second, 3*minute, read(0, true, arrived(0)), 0),
+			every(3*minute+15*second, 9*minute, read(0, true, arrived(0)+1), 0)), anytime, 9 * minute,
+			"warning silent" + at(3*minute+15*second)},
+		{"silent without a passing", every(-hour, 0, read(0, true, 0), 0), anytime, 0, "calm ok"},
+		{"silent since yesterday", every(-hour, 0, read(0, true, 7), 0), anytime, 0, "warning silent" + at(-hour)},
+		{"silent by the clock of the box, without a window", read(0, true, 7).last(-hour), anytime, 0,
+			"warning silent" + at(-hour) + " by box"},
+		{"a passing of the future", read(0, true, 7).last(hour), anytime, 0, "calm ok"},
+	} {
+		s := state.Of(test.story.remember(), test.plan, gun.Add(test.now))
+		got := [...]string{"calm ", "warning ", "critical "}[s.Severity] + string(s.Word)
+		if !s.Since.IsZero() {
+			got += s.Since.Format(" since 15:04:05")
+		}
+		if s.ByBox {
+			got += " by box"
+		}
+		if s.Recovers {
+			got += " recovers"
+		}
+		if got != test.want {
+			t.Errorf("%s: %q, want %q", test.what, got, test.want)
+		}
+		if want := map[bool]time.Duration{true: s.Limit}[s.Word == state.Silent]; s.Limit != want || s.Word == state.Silent && s.Limit == 0 {
+			t.Errorf("%s: limit %s", test.what, s.Limit)
+		}
+		if !slices.Contains(state.Words(), s.Word) {
+			t.Errorf("%s: %q is not among the words", test.what, s.Word)
+		}
+	}
+}
+
+// A mat is brisk that counted ten in two minutes in several uploads, and did not run out.
+func TestBrisk(t *testing.T) {
+	quarter := func(counts ...int64) story {
+		var s story
+		for i, n := range counts {
+			s = append(s, read(time.Duration(i)*15*second, true, n)...)
+		}
+		return s
+	}
+	for _, test := range []struct {
+		what  string
+		story story
+		want  bool
+	}{
+		{"ten in three uploads", quarter(0, 4, 7, 10), true},
+		{"nine", quarter(0, 3, 6, 9), false},
+		{"two uploads", quarter(0, 5, 10), false},
+		{"the first count is no arrival", quarter(100, 104, 107), false},
+		{"slower than before", slices.Concat(every(0, 4*minute, read(0, true, 0), 10),
+			every(4*minute+15*second, 8*minute, read(0, true, 160), 0), read(8*minute+15*second, true, 164), read(8*minute+30*second, true, 168),
+			read(8*minute+45*second, true, 172)), false},
+		{"it remembers", slices.Concat(quarter(0, 4, 7, 10), every(minute, 20*minute, read(0, true, 10), 0)), true},
+		{"but not for ever", slices.Concat(quarter(0, 4, 7, 10), every(minute, 31*minute, read(0, true, 10), 0)), false},
+		{"a count that fell decides nothing", quarter(20, 10, 14, 17, 20, 24), false},
+		{"a new session counts from its beginning", slices.Concat(quarter(0, 4, 7),
+			read(45*second, true, 3).created(40*second)), true},
+		{"a new session, without its time", slices.Concat(quarter(0, 4, 7), read(45*second, true, 3)), false},
+		{"what rises in a closed session was edited", slices.Concat(read(0, true, 0), every(15*second, 3*minute, read(0, false, 4), 4)), false},
+		{"asked each second", slices.Concat(read(0, true, 0), read(second, true, 5), read(2*second, true, 10), read(3*second, true, 15)), false},
+	} {
+		m := test.story.remember()
+		if got := m.Brisk(test.story[len(test.story)-1].At); got != test.want {
+			t.Errorf("%s: %t", test.what, got)
+		}
+	}
+}
+
+// A reading that is not newer than the newest says nothing, such as an answer that two scrapes share.
+func TestOldReadings(t *testing.T) {
+	m := slices.Concat(read(0, true, 7), read(0, true, 9), fails(0), read(-minute, false, 8)).remember()
+	if count, known := m.Count(); count != 7 || !known || m.Failed() || !m.Read().Equal(gun) {
+		t.Errorf("%d, %t, failed %t, read at %s", count, known, m.Failed(), m.Read())
+	}
+}
+
+// What is known outlives failures; what was never known is unknown.
+func TestKnown(t *testing.T) {
+	var never state.Memory
+	if _, known := never.Count(); known || !never.Failed() || !never.Read().IsZero() || !never.LastPassing().IsZero() {
+		t.Errorf("%+v", never)
+	}
+	m := slices.Concat(read(0, true, 692).last(-second), fails(minute)).remember()
+	if count, known := m.Count(); count != 692 || !known || !m.Failed() || !m.Read().Equal(gun) || !m.LastPassing().Equal(gun.Add(-second)) {
+		t.Errorf("%d, %t, failed %t, read at %s, last passing at %s", count, known, m.Failed(), m.Read(), m.LastPassing())
+	}
+	if m = slices.Concat(read(0, true, 692), nothing(minute)).remember(); fmt.Sprint(m.Count()) != "692 true" {
+		t.Error(m.Count())
+	}
+}
+
+// Whoever asks often does not count more than others when it is decided whether a session can be read.
+func TestAskingOften(t *testing.T) {
+	good := every(-10*minute, 0, read(0, true, 0), 0)
+	for i := range 400 {
+		good = append(good, fails(second+time.Duration(i)*50*time.Millisecond)...)
+	}
+	if s := state.Of(good.remember(), due, gun.Add(21*second)); s.Severity != state.Warning {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A copy stays as it is.
+func TestClone(t *testing.T) {
+	m := counts(0).remember()
+	c := m.Clone()
+	m.Observe(fails(minute)[0])
+	if c.Failed() || !m.Failed() || !c.Brisk(gun) {
+		t.Errorf("the copy failed: %t", c.Failed())
+	}
+}
+
+func TestBatteryLow(t *testing.T) {
+	open, closed := read(0, true, 7).remember(), read(0, false, 7).remember()
+	for _, test := range []struct {
+		what   string
+		charge float64
+		m      *state.Memory
+		plan   state.Plan
+		now    time.Duration
+		want   bool
+	}{
+		{"low", .199, open, bare, 0, true},
+		{"not low", .2, open, bare, 0, false},
+		{"closed", .1, closed, bare, 0, false},
+		{"two hours before", .1, open, due, -2 * hour, true},
+		{"earlier", .1, open, due, -2*hour - second, false},
+		{"in its window", .1, open, due, 0, true},
+		{"over", .1, open, due, hour, false},
+	} {
+		if got := state.BatteryLow(test.charge, test.m, test.plan, gun.Add(test.now)); got != test.want {
+			t.Errorf("%s: %t", test.what, got)
+		}
+	}
+}
