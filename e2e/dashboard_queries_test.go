@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/promqltest"
 )
@@ -19,7 +19,7 @@ const noon = 12 * time.Hour
 func answer(t *testing.T, series, promQL string) []string {
 	t.Helper()
 	storage := promqltest.LoadedStorage(t, series)
-	defer storage.Close()
+	defer func() { _ = storage.Close() }()
 	engine := promqltest.NewTestEngine(t, false, 0, promqltest.DefaultMaxSamplesPerQuery)
 	query, err := engine.NewInstantQuery(t.Context(), storage, nil, promQL, time.Unix(0, 0).Add(noon))
 	if err != nil {
@@ -37,7 +37,7 @@ func answer(t *testing.T, series, promQL string) []string {
 func formatted(vector promql.Vector) []string {
 	var lines []string
 	for _, sample := range vector {
-		metric := sample.Metric.DropReserved(func(name string) bool { return name == labels.MetricName })
+		metric := sample.Metric.DropReserved(func(name string) bool { return name == model.MetricNameLabel })
 		lines = append(lines, fmt.Sprint(metric, " ", sample.F))
 	}
 	return lines
@@ -73,6 +73,8 @@ func alerting(name, severity, mat string, seconds int) []string {
 }
 
 const (
+	red, amber, green, blue, grey = "#b3170f", "#8a4b00", "#0a6638", "#27518c", "#535c6b" // of the status page
+
 	startMat  = `, race="5k", session="start-5k"`
 	finishMat = `, race="5k", session="finish-5k"`
 )
@@ -87,7 +89,10 @@ func TestDashboardNow(t *testing.T) {
 		want         string
 	}{
 		{"all well", calm(), "", `{says="all well"} 0`},
-		{"nothing at all", "load 15s\n  up 1\n", "", `{alertname="RufusWatchdog", alertstate="firing", says="alert rules are not running"} -1`},
+		{
+			"nothing at all", "load 15s\n  up 1\n", "",
+			`{alertname="RufusWatchdog", alertstate="firing", says="alert rules are not running"} -1`,
+		},
 		{
 			"no mats", lastHour(`ALERTS{alertname="RufusWatchdog", alertstate="firing"}`, "1"), "",
 			`{says="no mats"} -2`,
@@ -166,6 +171,22 @@ func TestDashboardNow(t *testing.T) {
 	}
 }
 
+// The tile has the colour of the worst, and the alerts that of their severity.
+func TestDashboardColours(t *testing.T) {
+	t.Parallel()
+	d, _ := readDashboard(t)
+	for title, want := range map[string]map[string]string{
+		"Now":    {"-2": grey, "-1": red, "0": green, "1": amber, "2": red},
+		"Alerts": {"critical": red, "warning": amber},
+	} {
+		for value, colour := range want {
+			if got := mapped(d.panel(t, title).FieldConfig.Defaults.Mappings, value).Color; got != colour {
+				t.Errorf("%s: %s is shown in %q, want %s", title, value, got, colour)
+			}
+		}
+	}
+}
+
 // Each mat is among the alerts once.
 func TestDashboardAlerts(t *testing.T) {
 	t.Parallel()
@@ -177,6 +198,7 @@ func TestDashboardAlerts(t *testing.T) {
 	}{
 		{"RufusSessionClosed", "critical", startMat, 60},
 		{"RufusBatteryLow", "warning", startMat, 600},
+		{"RufusSessionSilent", "critical", startMat, 30},
 		{"RufusClockAhead", "warning", finishMat, 60},
 		{"RufusBatteryLow", "warning", finishMat, 600},
 		{"RufusSessionSilent", "warning", `, session="spare"`, 30},
@@ -185,9 +207,11 @@ func TestDashboardAlerts(t *testing.T) {
 	} {
 		lines = append(lines, alerting(of.name, of.severity, of.mat, of.seconds)...)
 	}
+	for _, severity := range []string{"warning", "critical"} {
+		of := `alertname="RufusSessionClosed", severity="` + severity + `", job="rufus", session="pending"`
+		lines = append(lines, "ALERTS_FOR_STATE{"+of+"}", "1", "ALERTS{"+of+`, alertstate="pending"}`, "1")
+	}
 	lines = append(lines,
-		`ALERTS_FOR_STATE{alertname="RufusTelemetryStale", severity="warning", job="rufus", session="pending"}`, "1",
-		`ALERTS{alertname="RufusTelemetryStale", severity="warning", job="rufus", session="pending", alertstate="pending"}`, "1",
 		`ALERTS_FOR_STATE{alertname="RufusWatchdog", severity="none"}`, "1",
 		`ALERTS_FOR_STATE{alertname="DiskFull", severity="critical"}`, "1",
 		`ALERTS{alertname="DiskFull", severity="critical", alertstate="firing"}`, "1")
@@ -232,32 +256,65 @@ func TestDashboardState(t *testing.T) {
 	}
 	seen := []string{`rufus:session_seen:timestamp{job="rufus", race="5k", session="m"}`, "1"}
 	fires := func(name, severity string) []string { return alerting(name, severity, `, race="5k", session="m"`, 60) }
-	const red, amber, green, blue, grey = "#b3170f", "#8a4b00", "#0a6638", "#27518c", "#535c6b"
 	for _, c := range []struct {
 		name         string
 		series       []string
 		word, colour string
 	}{
-		{"failing, passings are due", slices.Concat(read("1", "5"), fires("RufusSessionFailing", "critical")), "failing", red},
+		{
+			"failing, passings are due",
+			slices.Concat(read("1", "5"), fires("RufusSessionFailing", "critical")),
+			"failing", red,
+		},
 		{"failing", slices.Concat(read("1", "5"), fires("RufusSessionFailing", "warning")), "failing", amber},
 		{"the newest reading failed", []string{up, "0"}, "failing", amber},
 		{"of a mat in its window too", slices.Concat([]string{up, "0"}, window(-time.Hour, time.Hour)), "failing", amber},
 		{"closed, passings are due", slices.Concat(read("0", "5"), fires("RufusSessionClosed", "critical")), "closed", red},
 		{"closed", slices.Concat(read("0", "5"), fires("RufusSessionClosed", "warning")), "closed", amber},
-		{"closed, and cannot be read now", slices.Concat([]string{up, "0"}, fires("RufusSessionClosed", "critical")), "closed", red},
+		{
+			"closed, and cannot be read now",
+			slices.Concat([]string{up, "0"}, fires("RufusSessionClosed", "critical")),
+			"closed", red,
+		},
 		{"silent, passings are due", slices.Concat(read("1", "5"), fires("RufusSessionSilent", "critical")), "silent", red},
 		{"silent", slices.Concat(read("1", "5"), fires("RufusSessionSilent", "warning")), "silent", amber},
-		{"not started, passings are due", slices.Concat(read("0", "0"), fires("RufusSessionNotStarted", "critical")), "not started", red},
+		{
+			"not started, passings are due",
+			slices.Concat(read("0", "0"), fires("RufusSessionNotStarted", "critical")),
+			"not started", red,
+		},
 		{"not started", slices.Concat(read("0", "0"), fires("RufusSessionNotStarted", "warning")), "not started", amber},
-		{"two alerts", slices.Concat(read("1", "5"), fires("RufusSessionFailing", "warning"), fires("RufusSessionSilent", "critical")), "silent", red},
-		{"another alert of the mat is no state", slices.Concat(read("1", "5"), fires("RufusBatteryLow", "warning")), "ok", green},
+		{
+			"two alerts",
+			slices.Concat(read("1", "5"), fires("RufusSessionFailing", "warning"), fires("RufusSessionSilent", "critical")),
+			"silent", red,
+		},
+		{
+			"another alert of the mat is no state",
+			slices.Concat(read("1", "5"), fires("RufusBatteryLow", "warning")),
+			"ok", green,
+		},
 		{"before its window", slices.Concat(read("1", "5"), window(time.Hour, 2*time.Hour)), "waiting", blue},
-		{"before its window and not active yet", slices.Concat(read("0", "0"), window(time.Hour, 2*time.Hour)), "waiting", blue},
+		{
+			"before its window and not active yet",
+			slices.Concat(read("0", "0"), window(time.Hour, 2*time.Hour)),
+			"waiting", blue,
+		},
 		{"in its window", slices.Concat(read("1", "5"), window(-time.Hour, time.Hour)), "ok", green},
 		{"after its window", slices.Concat(read("0", "5"), window(-2*time.Hour, -time.Hour)), "finished", grey},
-		{"after its window, still active", slices.Concat(read("1", "5"), window(-2*time.Hour, -time.Hour)), "finished", grey},
+		{
+			"after its window, still active",
+			slices.Concat(read("1", "5"), window(-2*time.Hour, -time.Hour)),
+			"finished", grey,
+		},
 		{"active without a window", read("1", "0"), "ok", green},
 		{"closed in peace", read("0", "5"), "finished", grey},
+		{"closed a moment ago, as between two sessions", slices.Concat(read("0", "5"), []string{
+			`rufus:session_inactive:timestamp{job="rufus", race="5k", session="m"}`, fmt.Sprint(noon.Seconds() - 45),
+		}), "ok", green},
+		{"closed for longer", slices.Concat(read("0", "5"), []string{
+			`rufus:session_inactive:timestamp{job="rufus", race="5k", session="m"}`, fmt.Sprint(noon.Seconds() - 75),
+		}), "finished", grey},
 		{"a device without a session", []string{up, "1", "rufus_session_active{" + mat + "}", "0"}, "waiting", blue},
 		{"the exporter is down", slices.Concat(seen, fires("RufusSessionClosed", "warning")), "closed", amber},
 		{"the exporter is down and nothing else is known", seen, "failing", amber},
@@ -267,7 +324,8 @@ func TestDashboardState(t *testing.T) {
 		},
 		{
 			"two exporters, one of which cannot read it",
-			slices.Concat(read("1", "5"), []string{`rufus_session_up{job="rufus", instance="b", race="5k", session="m"}`, "0"}), "ok", green,
+			slices.Concat(read("1", "5"), []string{`rufus_session_up{job="rufus", instance="b", race="5k", session="m"}`, "0"}),
+			"ok", green,
 		},
 		{
 			"target labels hide ours",
@@ -314,7 +372,9 @@ func TestDashboardTile(t *testing.T) {
 			"rufus_session_last_passing_timestamp" + mat, fmt.Sprint(noon.Seconds() - 29.6),
 			"rufus_device_battery_ratio" + mat, "0.13",
 		}, [3]string{"692", "30", "0.13"}},
-		{"just not read", []string{"rufus_session_up" + mat, "0", "rufus:session_passings:last" + mat, "691"}, [3]string{"691", "NaN", "NaN"}},
+		{"just not read", []string{
+			"rufus_session_up" + mat, "0", "rufus:session_passings:last" + mat, "691",
+		}, [3]string{"691", "NaN", "NaN"}},
 		{"never read", []string{"rufus_session_up" + mat, "0"}, [3]string{"NaN", "NaN", "NaN"}},
 		{"the exporter is down", []string{"rufus:session_seen:timestamp" + mat, "1"}, [3]string{"NaN", "NaN", "NaN"}},
 	} {
@@ -351,7 +411,8 @@ func TestDashboardOrder(t *testing.T) {
 		from("half", "start-half", 7*24*time.Hour), up("10k", "mistyped"), up("", "spare"),
 	)...)
 	undeclared := lastHour(slices.Concat(
-		first("", "finish", -10*time.Minute), up("", "backup"), first("", "start", -40*time.Minute), first("", "turn", -30*time.Minute),
+		first("", "finish", -10*time.Minute), up("", "backup"),
+		first("", "start", -40*time.Minute), first("", "turn", -30*time.Minute),
 		[]string{`rufus:session_seen:timestamp{job="rufus", session="remembered"}`, "1"},
 	)...)
 	// Waves: the start's window is the second wave's by now. START was pressed again at the turn.
@@ -432,7 +493,10 @@ func TestDashboardStillOut(t *testing.T) {
 			[]string{`{race="10k"} 3`},
 			[]string{`{race="10k"} 1030`},
 		},
-		{"no finish mat", "", count("5k", "start-5k", "692"), []string{`{race="5k"} 692`}, []string{`{race="5k"} NaN`}, []string{`{race="5k"} NaN`}},
+		{
+			"no finish mat", "", count("5k", "start-5k", "692"),
+			[]string{`{race="5k"} 692`}, []string{`{race="5k"} NaN`}, []string{`{race="5k"} NaN`},
+		},
 		{"no start mat", "", count("", "finish", "692"), []string{"{} NaN"}, []string{"{} 692"}, []string{"{} NaN"}},
 		{"nothing", "", []string{"up", "1"}, nil, nil, nil},
 	} {
@@ -451,14 +515,15 @@ func TestDashboardDuration(t *testing.T) {
 	t.Parallel()
 	d, _ := readDashboard(t)
 	const (
-		native  = "  rufus_api_request_duration_seconds _x2640 {{schema:0 count:4 sum:4 buckets:[4]}}+{{schema:0 count:4 sum:4 buckets:[4]}}x240\n"
+		four    = "{{schema:0 count:4 sum:4 buckets:[4]}}" // requests, of more than half a second and at most one
+		native  = "  rufus_api_request_duration_seconds _x2640 " + four + "+" + four + "x240\n"
 		classic = `  rufus_api_request_duration_seconds_bucket{le="0.1"} _x2640 0+4x240
   rufus_api_request_duration_seconds_bucket{le="0.3"} _x2640 0+8x240
   rufus_api_request_duration_seconds_bucket{le="+Inf"} _x2640 0+8x240
 `
 	)
 	for name, c := range map[string]struct{ series, median string }{
-		"native":  {native, "{} 0.7071067811865475"}, // the middle of (0.5, 1], as its buckets grow exponentially
+		"native":  {native, "{} 0.7071067811865475"}, // the middle, as buckets grow exponentially
 		"classic": {classic, "{} 0.1"},
 		"both":    {native + classic, "{} 0.7071067811865475"},
 	} {

@@ -488,10 +488,9 @@ func TestDashboardQueries(t *testing.T) {
 		{token: day.Device("SPLIT-5K").Sessions[0].Token, name: "split-5k", more: "labels: {race: 5k}"},
 		{token: simulator.ID("nobody"), name: "mistyped", more: "labels: {race: 5k}"},
 		{token: day.Device("GATE").Sessions[0].Token, name: "gate"}, // without a race
-		{
-			token: day.Device("START-5K").Sessions[0].Token, name: "start-5k", more: "labels: {race: 5k}\n    expected: " +
-				now.Add(time.Hour).Format("{from: 2006-01-02T15:04:05Z07:00, ") + now.Add(2*time.Hour).Format("until: 2006-01-02T15:04:05Z07:00}"),
-		},
+		{token: day.Device("START-5K").Sessions[0].Token, name: "start-5k", more: fmt.Sprintf(
+			"labels: {race: 5k}\n    expected: {from: %s, until: %s}",
+			now.Add(time.Hour).Format(time.RFC3339), now.Add(2*time.Hour).Format(time.RFC3339))},
 	}, "device_metrics: true"))
 
 	rules, err := os.ReadFile("../monitoring/rufus.rules.yml")
@@ -537,7 +536,8 @@ func TestDashboardQueries(t *testing.T) {
 	tile := d.panel(t, "$session")
 	state := d.query(t, "$session", "A").substituted(t)
 	want := map[string]string{
-		"finish-5k": "ok", "turn-5k": "silent", "split-5k": "finished", "mistyped": "failing", "gate": "ok", "start-5k": "waiting",
+		"finish-5k": "ok", "turn-5k": "silent", "split-5k": "finished", "mistyped": "failing", "gate": "ok",
+		"start-5k": "waiting",
 	}
 	eventually(t, "every state", func() error {
 		got := map[string]string{}

@@ -53,7 +53,10 @@ func alertTexts(t *testing.T) map[string]shown {
 func TestDashboardSaysWhatAlertsSay(t *testing.T) {
 	texts := alertTexts(t)
 	race := regexp.MustCompile(`^{{[^}]*}}: `)
-	plain := strings.NewReplacer("{{ $labels.session }}", "the mat", "{{ $labels.instance }}", "Prometheus or Alertmanager")
+	plain := strings.NewReplacer(
+		"{{ $labels.session }}", "the mat",
+		"{{ $labels.instance }}", "Prometheus or Alertmanager",
+	)
 	known := []string{"critical", "warning"}
 	for _, a := range alerts(t) {
 		if a.Alert == watchdog {
