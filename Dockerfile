@@ -1,8 +1,8 @@
-# The last stage makes the image from these sources, "released" from the binaries of a release, which goreleaser lays
-# beside this file as linux/amd64/rufus_exporter and so on. The outcome is the same, bit for bit.
+# The last stage builds the image from source. The stage "released" builds it from the binaries of a release, which
+# goreleaser puts next to this file as linux/amd64/rufus_exporter and so on. Both give the same image, bit for bit.
 
-# The Go of go.mod, by its full name, which podman wants. By tag: the digest could not be looked up where this was
-# written. Of this stage only the program and the certificates get into the image.
+# The Go version of go.mod, by its full name, which podman needs. It is pinned by tag: no registry could be reached to
+# look up its digest. Only the program and the certificates of this stage get into the image.
 FROM --platform=$BUILDPLATFORM docker.io/library/golang:1.26.8 AS go
 
 FROM go AS built
