@@ -270,13 +270,13 @@ func TestThePageKnowsWhatWasSeen(t *testing.T) {
 	s.clock.turn(30 * time.Second)
 	step("closed", "/metrics", "bad: 1 mat needs you: mat closed",
 		"closed critical: mat 7 closed since 12:06 (30 s) Go to mat: press START if the box is not recording. "+
-			"If it is recording, START was pressed again: this followed follows the old token. last passing 6 min ago "+
+			"If it is recording, START was pressed again: this entry follows the old token. last passing 6 min ago "+
 			"Runbook: what to do")
 	err = &rufus.Error{Reason: rufus.Network, Detail: "refused"}
 	s.clock.turn(20 * time.Minute)
 	step("closed and not readable", "/metrics", "bad: 1 mat needs you: mat closed",
 		"closed critical: mat closed since 12:06 (20 min) Go to mat: press START if the box is not recording. "+
-			"If it is recording, START was pressed again: this followed follows the old token. last known 7 at 12:06 "+
+			"If it is recording, START was pressed again: this entry follows the old token. last known 7 at 12:06 "+
 			"Runbook: what to do")
 	err, session.Active, session.Passings = nil, true, rufus.Some[int64](9)
 	s.clock.turn(time.Minute)
