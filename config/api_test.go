@@ -87,7 +87,7 @@ func TestTLSPairOfTwo(t *testing.T) {
 		"api:\n  tls_config:\n    cert_file: cert.pem\n    key_file: key.pem\nsessions: ["+token+"]\n")
 	_, err := Load(path)
 	want := path + ":4: the client's cert and key do not match; " +
-		"give both in PEM form, the key unencrypted and of that certificate"
+		"use a certificate and its own unencrypted key, both in PEM form"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -233,7 +233,7 @@ func TestDigest(t *testing.T) {
 	// A setting that is added must be tried above as well.
 	for _, unknown := range []string{"api: {unknown: x}", "api: {tls_config: {unknown: x}}"} {
 		_, err := Parse([]byte(unknown), path)
-		_, known, _ := strings.Cut(err.Error(), "known here: ")
+		_, known, _ := strings.Cut(err.Error(), "valid keys: ")
 		known, _, _ = strings.Cut(known, "\n")
 		for name := range strings.SplitSeq(known, ", ") {
 			if !strings.Contains(all, " "+name+":") {

@@ -210,7 +210,7 @@ func TestExample(t *testing.T) {
 	for _, bad := range []string{"nosuchkey: x", "api: {nosuchkey: x}", "sessions: [{nosuchkey: x}]",
 		"races: [{nosuchkey: x}]", "devices: [{nosuchkey: x}]", "sessions: [{expected: {nosuchkey: x}}]"} {
 		_, err := Parse([]byte(bad), "f.yml")
-		known := regexp.MustCompile(`known here: (.*)`).FindStringSubmatch(err.Error())
+		known := regexp.MustCompile(`valid keys: (.*)`).FindStringSubmatch(err.Error())
 		if known == nil {
 			t.Fatalf("no list of keys in %q", err)
 		}
@@ -299,8 +299,8 @@ func TestKeySources(t *testing.T) {
 func TestBadKeyInEnvironment(t *testing.T) {
 	t.Setenv(KeyVariable, apiKey+"\n"+apiKey)
 	_, err := Parse([]byte("- "+token+"\n- x"), "f.yml")
-	want := "$RUFUS_API_KEY: has spaces, line breaks or characters outside ASCII; give the API key alone\n" +
-		"f.yml:2: token has 1 characters instead of 16 to 128; give a session token"
+	want := "$RUFUS_API_KEY: has spaces, line breaks or characters outside ASCII; write only the API key\n" +
+		"f.yml:2: token has 1 characters instead of 16 to 128; use the whole session token"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
