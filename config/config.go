@@ -5,11 +5,11 @@
 //
 // A decoder (yaml.go) walks the YAML nodes and collects errors and warnings (report.go). api.go, sessions.go, races.go
 // and devices.go decode the sections of the file. Each kind of mapping has a table of its fields. Each field has a
-// function that parses its value (values.go). typos.go finds common typing errors that YAML reads as something else, such
-// as "name:value".
+// function that parses its value (values.go). typos.go finds common typing errors that YAML reads as something else,
+// such as "name:value".
 //
-// A Source (source.go) reloads the configuration. It detects when one of the files has changed, and it does not block on
-// a file system that hangs.
+// A Source (source.go) reloads the configuration. It detects when one of the files has changed, and it does not block
+// on a file system that hangs.
 package config
 
 import (
@@ -27,8 +27,8 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// The environment variables for the API key, used if the file does not set it: the key itself, or the path of a file that
-// contains it. A relative path is relative to the working directory.
+// The environment variables for the API key, used if the file does not set it: the key itself, or the path of a file
+// that contains it. A relative path is relative to the working directory.
 const (
 	KeyVariable     = "RUFUS_API_KEY"
 	KeyFileVariable = "RUFUS_API_KEY_FILE"
@@ -108,8 +108,8 @@ func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
 // times the size of a file that contains only short values.
 const maxFile = 4 << 20
 
-// Load reads the configuration at path, the files that it refers to, and $RUFUS_API_KEY or $RUFUS_API_KEY_FILE. Relative
-// paths in the configuration are relative to its directory. The error is an *Error.
+// Load reads the configuration at path, the files that it refers to, and $RUFUS_API_KEY or $RUFUS_API_KEY_FILE.
+// Relative paths in the configuration are relative to its directory. The error is an *Error.
 func Load(path string) (*Config, error) {
 	var read snapshot
 	data, problem := read.file(path)

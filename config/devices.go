@@ -176,8 +176,8 @@ func (d *decoder) template(rule *discovery.Rule, dst *discovery.Template, name s
 	}
 }
 
-// checkRace refuses a race that is not listed, if the rule has the same race for every device. line is where the race is
-// set.
+// checkRace refuses a race that is not listed, if the rule has the same race for every device. line is where the race
+// is set.
 func (d *decoder) checkRace(rule *discovery.Rule, line int) {
 	if rule.Race.IsZero() {
 		return

@@ -107,15 +107,15 @@ func (d *decoder) starts(n *node) []time.Time {
 	return starts
 }
 
-// raceLabel is the race of an entry and the line that sets it. line is 0 if the entry has no race; value is empty if the
-// race is invalid.
+// raceLabel is the race of an entry and the line that sets it. line is 0 if the entry has no race; value is empty if
+// the race is invalid.
 type raceLabel struct {
 	value string
 	line  int
 }
 
-// raceOf returns the race of an entry, which is set by the key race or by a label with that name, and makes it a label of
-// the entry. labelLines are the lines of the labels.
+// raceOf returns the race of an entry, which is set by the key race or by a label with that name, and makes it a label
+// of the entry. labelLines are the lines of the labels.
 func (d *decoder) raceOf(session *entry.Entry, key raceLabel, labelLines map[string]int) raceLabel {
 	own := raceLabel{session.Labels["race"], labelLines["race"]}
 	switch {
@@ -253,8 +253,8 @@ func (b *bound) in(gun time.Time) time.Time {
 
 const notDateTime = "is not a date-time"
 
-// dateTimePattern matches RFC 3339, and what people write instead of it. Its groups are the date, the hours, minutes and
-// seconds, and the hours (with their sign) and minutes of the offset.
+// dateTimePattern matches RFC 3339, and what people write instead of it. Its groups are the date, the hours, minutes
+// and seconds, and the hours (with their sign) and minutes of the offset.
 var dateTimePattern = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2})` +
 	`(?:[Tt ](\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d{1,9})?))?(?: ?(?:[Zz]|([+-]\d{2})(?::?([0-5]\d))?))?)?$`)
 

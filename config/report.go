@@ -53,8 +53,9 @@ func (d *decoder) warn(line int, what, remedy string) {
 	d.warnings.add(line, what, remedy, maxWarnings)
 }
 
-// quote returns what followed by the quoted text. If text might be a key or a token, of which at most 8 characters may be
-// shown, it leaves text out. Keys and tokens have digits or are one long word; a mistyped setting is a few short words.
+// quote returns what followed by the quoted text. If text might be a key or a token, of which at most 8 characters may
+// be shown, it leaves text out. Keys and tokens have digits or are one long word; a mistyped setting is a few short
+// words.
 func quote(what, text string) string {
 	if utf8.RuneCountInString(text) <= 8 || words.MatchString(text) {
 		return fmt.Sprintf("%s %q", what, text)

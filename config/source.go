@@ -16,8 +16,8 @@ import (
 
 // Source loads a configuration repeatedly, and detects when its files have changed.
 //
-// When a file system hangs, reads from it never return. So only one goroutine at a time reads files, and callers wait for
-// it no longer than readTimeout. While it hangs, no other goroutine is started.
+// When a file system hangs, reads from it never return. So only one goroutine at a time reads files, and callers wait
+// for it no longer than readTimeout. While it hangs, no other goroutine is started.
 type Source struct {
 	load        func() (*Config, error)
 	fingerprint func(files []string) fingerprint
@@ -29,8 +29,8 @@ type Source struct {
 	seen   fingerprint // of files, at the last call of Changed
 }
 
-// readTimeout is how long a caller waits. A reload must fail within seconds, but 10,000 sessions take a few seconds on a
-// small machine.
+// readTimeout is how long a caller waits. A reload must fail within seconds, but 10,000 sessions take a few seconds on
+// a small machine.
 const readTimeout = 10 * time.Second
 
 var (
@@ -44,8 +44,9 @@ func NewSource(load func() (*Config, error)) *Source {
 	return &Source{load: load, fingerprint: fingerprintOf, turn: make(chan struct{}, 1)}
 }
 
-// Load loads the configuration and passes it to use. It calls use for one configuration at a time, in the order in which
-// they were read. It returns the error of ctx or of use, an *Error, or an error that says that the file system hangs.
+// Load loads the configuration and passes it to use. It calls use for one configuration at a time, in the order in
+// which they were read. It returns the error of ctx or of use, an *Error, or an error that says that the file system
+// hangs.
 func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 	type result struct {
 		config *Config
@@ -77,9 +78,9 @@ func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 	return use(got.config)
 }
 
-// Changed reports whether the files have changed since the last load and are the same as at the previous call. The second
-// condition avoids loading a file that an editor has only half written. A file system that begins or ceases to hang
-// counts as a change.
+// Changed reports whether the files have changed since the last load and are the same as at the previous call. The
+// second condition avoids loading a file that an editor has only half written. A file system that begins or ceases to
+// hang counts as a change.
 func (s *Source) Changed(ctx context.Context) bool {
 	s.mu.Lock()
 	files := s.files
@@ -163,9 +164,9 @@ func (s *snapshot) file(path string) (data []byte, problem string) {
 	return data, problem
 }
 
-// readFile returns the content of a regular file of at most maxFile bytes, or what is wrong with it, without its path. It
-// refuses directories, pipes and devices, without blocking on them: they may be endless, and a reload could not read a
-// pipe again.
+// readFile returns the content of a regular file of at most maxFile bytes, or what is wrong with it, without its path.
+// It refuses directories, pipes and devices, without blocking on them: they may be endless, and a reload could not read
+// a pipe again.
 func readFile(path string) (data []byte, problem string) {
 	// Open first, then check the type: with os.Stat before, the file could be replaced in between.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the files
@@ -192,8 +193,8 @@ func readFile(path string) (data []byte, problem string) {
 	return data, ""
 }
 
-// unreadable returns the operating system's error, without the path: somebody may have written the key itself in place of
-// its path.
+// unreadable returns the operating system's error, without the path: somebody may have written the key itself in place
+// of its path.
 func unreadable(err error) string {
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err

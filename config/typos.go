@@ -9,8 +9,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// This file finds typing errors that YAML reads as something else. YAML either accepts them as text, or reports an error
-// further down. They are visible only in the lines of the file, not in its values.
+// This file finds typing errors that YAML reads as something else. YAML either accepts them as text, or reports an
+// error further down. They are visible only in the lines of the file, not in its values.
 
 // settings are all keys that the file may have.
 const settings = `api|sessions|races|devices|` +
@@ -56,8 +56,8 @@ func (d *decoder) refuseSetting(line int, setting, instead string) {
 	d.refuse(line, what+quote("key", setting), `write it as "name: value", with a colon and a space`)
 }
 
-// refuseTypo refuses a plain text that matches pattern: it was meant as a setting but lacks the ": ". It reports whether
-// it did.
+// refuseTypo refuses a plain text that matches pattern: it was meant as a setting but lacks the ": ". It reports
+// whether it did.
 func (d *decoder) refuseTypo(pattern *regexp.Regexp, n *node) bool {
 	if n.Kind != yaml.ScalarNode || n.Style != 0 {
 		return false
@@ -130,8 +130,8 @@ func (d *decoder) typoInSyntax(at int) bool {
 	return found
 }
 
-// leavesOpen returns the quote that a line opens and does not close, 0 if there is none. Only at the start of a value does
-// a quote open anything.
+// leavesOpen returns the quote that a line opens and does not close, 0 if there is none. Only at the start of a value
+// does a quote open anything.
 func leavesOpen(line []byte) byte {
 	open, fresh := byte(0), true
 	for i := 0; i < len(line); i++ {

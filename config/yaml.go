@@ -101,9 +101,9 @@ func unprintable(data []byte) int {
 
 const remedySplit = "write the sessions without aliases, or split them over several exporters"
 
-// crowded returns the line in which data exceeds maxNodes nodes, 0 if it does not. It counts the characters that can start
-// a node: two nodes, a key and a value, in a flow list or mapping, and one elsewhere. So it may count too many, but never
-// too few.
+// crowded returns the line in which data exceeds maxNodes nodes, 0 if it does not. It counts the characters that can
+// start a node: two nodes, a key and a value, in a flow list or mapping, and one elsewhere. So it may count too many,
+// but never too few.
 func crowded(data []byte) (line int) {
 	nodes := 0
 	for i, c := range data {
@@ -190,14 +190,14 @@ var syntaxRemedies = map[string]string{
 	"expected key":           "write each setting as \"name: value\", and indent all settings of an entry equally",
 	"expected ',' or": "close every [ and {, separate the values in them by commas, and put quotes around values with " +
 		"special characters",
-	"mapping values are not allowed": "put quotes around a value that contains \": \", and indent all settings of an entry " +
-		"equally",
+	"mapping values are not allowed": "put quotes around a value that contains \": \", and indent all settings of an " +
+		"entry equally",
 	"cannot start any token":   "put quotes around a value that starts with @, %, ` or a tab",
 	"unknown escape character": "put single quotes around a value with backslashes",
 }
 
-// follow returns the value that an alias stands for, with the line of the alias, because an error is usually in its use.
-// Values inside a list or mapping keep their own line.
+// follow returns the value that an alias stands for, with the line of the alias, because an error is usually in its
+// use. Values inside a list or mapping keep their own line.
 func follow(n *node) *node {
 	if n.Kind != yaml.AliasNode {
 		return n

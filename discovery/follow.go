@@ -45,8 +45,8 @@ type Followed struct {
 	NoGun bool
 }
 
-// Result assigns every device to one of its lists, except devices that an entry under sessions follows. Its texts are safe
-// to show.
+// Result assigns every device to one of its lists, except devices that an entry under sessions follows. Its texts are
+// safe to show.
 type Result struct {
 	// Followed is sorted by rule, then alias, then serial number. The names are unique among these and the sessions.
 	Followed []Followed
@@ -78,8 +78,8 @@ func (e *TooManyError) Error() string {
 // Follow applies the rules to the devices of the account. The first rule that matches a device decides. The order of
 // devices does not matter. A device that one of the sessions follows is skipped.
 //
-// If a device has an entry in kept, it keeps that entry unchanged, even if its alias has changed or another rule matches
-// now. So renaming a device during a race breaks no alert. If there are more than MaxDevices, kept entries take
+// If a device has an entry in kept, it keeps that entry unchanged, even if its alias has changed or another rule
+// matches now. So renaming a device during a race breaks no alert. If there are more than MaxDevices, kept entries take
 // precedence. A kept entry whose device is missing from devices is dropped.
 func (p *Plan) Follow(sessions []entry.Entry, devices []Device, kept []Followed) Result {
 	var result Result
@@ -240,8 +240,8 @@ func (f *follower) preferred(d Device, name string) string {
 	return cmp.Or(f.text(name), d.Alias, d.SerialNumber, f.id(d.ID), nameless)
 }
 
-// name makes the names of entries unique. If several have the same name, each of them gets its serial number as a suffix,
-// so that the names do not depend on the order. The same goes for an entry whose name is taken.
+// name makes the names of entries unique. If several have the same name, each of them gets its serial number as a
+// suffix, so that the names do not depend on the order. The same goes for an entry whose name is taken.
 func (f *follower) name(entries []Followed) {
 	count := make(map[string]int, len(entries))
 	for i := range entries {

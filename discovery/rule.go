@@ -1,9 +1,10 @@
-// Package discovery decides which devices of an account are followed, and creates an entry for each of them. The devices
-// come from the API's list, the rules from the configuration. This package makes no requests and does not read the clock.
+// Package discovery decides which devices of an account are followed, and creates an entry for each of them. The
+// devices come from the API's list, the rules from the configuration. This package makes no requests and does not read
+// the clock.
 //
 // A Plan has rules. Each Rule has expressions that the alias and the serial number of a device must match. It also has
-// templates for the name and the race of the entry, which may refer to groups of the expressions. Plan.Follow applies the
-// rules to all devices at once, because the names must be unique.
+// templates for the name and the race of the entry, which may refer to groups of the expressions. Plan.Follow applies
+// the rules to all devices at once, because the names must be unique.
 package discovery
 
 import (
@@ -43,8 +44,8 @@ type Rule struct {
 	SilentAfter    time.Duration
 }
 
-// Limits of an expression. The time to match is proportional to the length of the text times the size of the expression,
-// so both are limited.
+// Limits of an expression. The time to match is proportional to the length of the text times the size of the
+// expression, so both are limited.
 const (
 	maxExpression   = 500  // characters
 	maxInstructions = 5000 // x{1000} is 1000 instructions
@@ -66,8 +67,8 @@ type ExpressionError struct {
 // Error returns the problem and its remedy.
 func (e *ExpressionError) Error() string { return e.Problem + "; " + e.Remedy }
 
-// NewExpression compiles an expression. If exact is set, a text that equals source matches too, even if source has special
-// characters. The error is an *ExpressionError.
+// NewExpression compiles an expression. If exact is set, a text that equals source matches too, even if source has
+// special characters. The error is an *ExpressionError.
 func NewExpression(source string, exact bool) (*Expression, error) {
 	if source == "" {
 		return nil, &ExpressionError{"is empty", "use an expression such as 'FINISH-.+', or remove the setting"}

@@ -1,5 +1,5 @@
-// Package entry defines Entry, the settings of one session to monitor. Package config creates entries from sessions.yml,
-// package discovery creates them from the account's devices, and package collector fetches them.
+// Package entry defines Entry, the settings of one session to monitor. Package config creates entries from
+// sessions.yml, package discovery creates them from the account's devices, and package collector fetches them.
 package entry
 
 import (

@@ -246,10 +246,10 @@ func TestUnreachable(t *testing.T) {
 		}), "network", "the API's TLS certificate has expired or is not yet valid (is this machine's clock right?)"},
 		{"client certificate wanted", secure(true, func(s *httptest.Server) {
 			s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}
-		}, nil), "network", "the API broke off with tls: handshake failure"},
+		}, nil), "network", "the API closed the connection: tls: handshake failure"},
 		{"TLS too old", secure(true, func(s *httptest.Server) {
 			s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
-		}, nil), "network", "the API broke off with tls: protocol version not supported"},
+		}, nil), "network", "the API closed the connection: tls: protocol version not supported"},
 		{"no TLS where it should be", func(t *testing.T) (string, rufus.TransportOptions) {
 			return strings.Replace(api(t, says(http.StatusOK, one())), "http:", "https:", 1), rufus.TransportOptions{}
 		}, "network", "the API does not speak TLS on this port"},

@@ -29,8 +29,8 @@ func Merge(windows []Window) []Window {
 
 func byFrom(a, b Window) int { return a.From.Compare(b.From) }
 
-// At returns the window to report at now: the open one, else the next, else the last. ok is false if there are no windows.
-// The windows must be merged.
+// At returns the window to report at now: the open one, else the next, else the last. ok is false if there are no
+// windows. The windows must be merged.
 func At(windows []Window, now time.Time) (w Window, ok bool) {
 	if len(windows) == 0 {
 		return Window{}, false
