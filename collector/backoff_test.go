@@ -221,7 +221,7 @@ func TestNoAdviceWhileOneTries(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		equal(t, "not in time", s.fetch(sessions, 2*time.Second).count("timeout"), 6)
 		for _, line := range s.log.Lines() {
-			if strings.Contains(line, "not all sessions can be asked") {
+			if strings.Contains(line, "not all sessions can be fetched") {
 				t.Error(line)
 			}
 		}

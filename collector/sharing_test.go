@@ -351,7 +351,7 @@ func TestEverySessionHasItsTurnWhenTimeIsShort(t *testing.T) {
 			equal(t, fmt.Sprint("asked in two scrapes, round ", round), slices.Sorted(maps.Keys(asked)), names)
 		}
 		equal(t, "answered in time", slices.Sorted(maps.Keys(answered)), names)
-		equal(t, "log", s.log.Lines(), []string{"level=WARN msg=\"not all sessions can be asked before the scrape's " +
+		equal(t, "log", s.log.Lines(), []string{"level=WARN msg=\"not all sessions can be fetched before the scrape's " +
 			"deadline: raise the scrape timeout or api.max_concurrent_requests, or spread the sessions over more " +
 			"targets\" missed=6"})
 
