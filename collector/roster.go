@@ -56,8 +56,8 @@ type knownDevice struct {
 // of all other targets. It also ends each wait that the API asked for, because the reload may have fixed the cause: a
 // single request probes the API.
 //
-// The new Roster takes over the known devices of before, so that no device is lost if the list cannot be read at the time
-// of a reload. All names are decided again. before may be nil. It no longer follows changes of the list.
+// The new Roster takes over the known devices of before, so that no device is lost if the list cannot be read at the
+// time of a reload. All names are decided again. before may be nil. It no longer follows changes of the list.
 func (f *Fetcher) Roster(entries []entry.Entry, plan *discovery.Plan, before *Roster) *Roster {
 	r := &Roster{fetcher: f, listed: entries, plan: plan, devices: map[rufus.Secret]*knownDevice{}}
 	if before != nil {
