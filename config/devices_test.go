@@ -13,7 +13,7 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// account is a list of devices as the API may give it.
+// account is a list of devices from the API.
 var account = []discovery.Device{
 	{ID: rufus.NewSecret(device), Alias: "FINISH-5K", SerialNumber: "O4A-00150"},
 	{ID: rufus.NewSecret(strings.Repeat("A", 64)), Alias: "start-10k", SerialNumber: "O4A-00151"},
@@ -21,7 +21,7 @@ var account = []discovery.Device{
 	{ID: rufus.NewSecret(strings.Repeat("C", 64)), SerialNumber: "X-1"},
 }
 
-// followed says what a file makes of the account, one device a line.
+// followed formats the entries that a configuration creates for the account, one per line.
 func followed(cfg *Config) string {
 	var b strings.Builder
 	for _, f := range cfg.Discovery.Follow(cfg.Sessions, account, nil).Followed {
@@ -37,7 +37,7 @@ func followed(cfg *Config) string {
 	return b.String()
 }
 
-// checkPlan checks what following devices relies on.
+// checkPlan checks the guarantees that discovery relies on.
 func checkPlan(t *testing.T, cfg *Config) {
 	t.Helper()
 	plan := cfg.Discovery
@@ -143,7 +143,7 @@ func TestBadDevices(t *testing.T) {
 		}
 		checkMessages(t, err, "f.yml")
 	}
-	// An empty expression is not one for every device.
+	// An empty expression does not match every device.
 	_, err := Parse([]byte("devices: [{alias: ''}]"), "f.yml")
 	want := "f.yml:1: alias is empty; use an expression such as 'FINISH-.+', or remove the setting"
 	if err == nil || err.Error() != want {
@@ -230,7 +230,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// Uncommented, the form that sessions.yml recommends is valid, with the examples and without them.
+// The commented-out form that sessions.yml recommends is valid, with and without the examples.
 func TestExampleOfDevices(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	t.Setenv(KeyFileVariable, "")
@@ -275,7 +275,7 @@ func TestTyposKnowEverySetting(t *testing.T) {
 	}
 }
 
-// Whoever can log a configuration can log what it follows.
+// A logged configuration shows no secret of the devices it follows.
 func TestDevicesPrintNoSecret(t *testing.T) {
 	t.Setenv(KeyVariable, apiKey)
 	cfg := parse(t, "sessions: [{device: "+device+"}]\ndevices: [{}]")

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// typed is a valid file, into which errors are typed.
+// typed is a valid file. Edits add typing errors to it.
 const typed = `api:
   url: https://api.example/v0
   key: ror-ae4fc6c19681a20fad30
@@ -56,7 +56,7 @@ devices:
     ignore: true
 `
 
-// edit is an error typed into the valid file: one text in place of another.
+// edit replaces a text in the valid file by one with an error.
 type edit struct {
 	line         int    // of the message
 	old, new     string // in that line, or in the line at
@@ -90,7 +90,7 @@ func lineOfTyped(t *testing.T, text string) int {
 	return 1 + strings.Count(before, "\n")
 }
 
-// everywhere returns the errors that can be typed in each line with a setting and a value.
+// everywhere returns errors that can be made in each line with a setting and a value.
 func everywhere() (edits []edit) {
 	before, _, _ := strings.Cut(typed, "\ndevices:")
 	rules := strings.Count(before, "\n")
@@ -131,13 +131,13 @@ func everywhere() (edits []edit) {
 	return edits
 }
 
-// particular are the errors in values of one kind.
+// particular returns errors in particular values.
 func particular(t *testing.T) (edits []edit) {
 	at := func(text string) int { return lineOfTyped(t, text) }
 	add := func(line int, old, replacement, what, remedy string) {
 		edits = append(edits, edit{line: line, old: old, new: replacement, what: what, remedy: remedy})
 	}
-	// reported says that the message of the last edit is about another line.
+	// reported sets the line that the message of the last edit is about.
 	reported := func(line int) {
 		last := &edits[len(edits)-1]
 		last.at, last.line = last.line, line
@@ -307,8 +307,8 @@ func particular(t *testing.T) (edits []edit) {
 	return edits
 }
 
-// Hundreds of small errors typed into a valid file: each is reported with its line, what is wrong and what to do, and
-// shows no secret.
+// Hundreds of small typing errors in a valid file: each message has the line, the problem and the remedy, and shows no
+// secret.
 func TestTypedErrors(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	t.Setenv(KeyFileVariable, "")

@@ -22,7 +22,7 @@ import (
 
 var now = time.Date(2026, 11, 29, 8, 30, 0, 0, time.FixedZone("", -3*60*60))
 
-// mat is a device with one session, of which passings were read in the last minutes.
+// mat returns a device with one session whose passings were read in the last minutes.
 func mat(alias string, passings int, changes ...func(*simulator.Device)) simulator.Device {
 	d := simulator.Device{
 		ID: simulator.ID("device " + alias), Alias: alias, SerialNumber: "SN-" + simulator.ID(alias)[:3], Model: "CloudBox",
@@ -39,7 +39,7 @@ func mat(alias string, passings int, changes ...func(*simulator.Device)) simulat
 	return d
 }
 
-// look looks at a day with a sessions.yml.
+// look runs a check of a day with a sessions.yml.
 func look(t *testing.T, day simulator.Day, sessions string) *preflight.Report {
 	t.Helper()
 	api := simulator.New(day)
@@ -89,7 +89,7 @@ func text(t *testing.T, r *preflight.Report) string {
 func token(alias string) string  { return simulator.ID("session " + alias) }
 func device(alias string) string { return simulator.ID("device " + alias) }
 
-// All that one look can show before a race.
+// Everything that a check before a race can show.
 func TestText(t *testing.T) {
 	t.Setenv(config.KeyVariable, "")
 	ahead := func(d *simulator.Device) { d.Skew(now.Add(-time.Hour), 9*time.Minute) }
@@ -158,7 +158,7 @@ NOT READY: 9 of 11 sessions can be read.
 	}
 }
 
-// What makes a look fail, and what is noted about it.
+// What makes a check fail, and its notes.
 func TestReadable(t *testing.T) {
 	t.Setenv(config.KeyVariable, "")
 	noList := []simulator.Fault{{From: now, To: now.Add(time.Hour), Page: 1, Status: http.StatusBadGateway}}
@@ -195,7 +195,7 @@ func TestReadable(t *testing.T) {
 	}
 }
 
-// Scripts get the same, with lists that are never null, and no secret.
+// JSON has the same content, lists that are never null, and no secret.
 func TestJSON(t *testing.T) {
 	t.Setenv(config.KeyVariable, "")
 	day := simulator.Day{Devices: []simulator.Device{mat("TURN-5K", 2), mat("OTHER", 0)}}
