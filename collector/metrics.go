@@ -162,7 +162,7 @@ var devicesUp = metric{
 	value: func(s *Status) (float64, bool) { return number(s.Err == nil), true },
 }
 
-// whileUp returns a value function that gives nothing while the entry cannot be read: no value outlives its answer.
+// whileUp returns a function for metric.value that has no value while the session cannot be read.
 func whileUp(value func(rufus.Session) (float64, bool)) func(*Status) (float64, bool) {
 	return func(s *Status) (float64, bool) {
 		if s.Err != nil {
@@ -172,7 +172,7 @@ func whileUp(value func(rufus.Session) (float64, bool)) func(*Status) (float64, 
 	}
 }
 
-// ofWindow returns a value function that gives nothing if no window is declared.
+// ofWindow returns a function for metric.value that has no value if no window is declared.
 func ofWindow(instant func(window.Window) time.Time) func(*Status) (float64, bool) {
 	return func(s *Status) (float64, bool) {
 		w, declared := s.Window.Get()
@@ -180,7 +180,7 @@ func ofWindow(instant func(window.Window) time.Time) func(*Status) (float64, boo
 	}
 }
 
-// ofDevice returns a value function that gives nothing where the device is not listed.
+// ofDevice returns a function for metric.value that has no value if the device is not listed.
 func ofDevice(value func(rufus.DeviceHealth) (float64, bool)) func(*Status) (float64, bool) {
 	return func(s *Status) (float64, bool) {
 		health, ok := s.Health.Get()

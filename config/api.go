@@ -87,8 +87,8 @@ func (d *decoder) api(api *API, section *node) {
 	api.transport = rufus.NewSecret(fmt.Sprintf("%q", transport))
 }
 
-// key returns the API key: given if the file has one, else the key from the environment. A missing key is not an error
-// here.
+// key returns the API key. given is the key from the file; if the file has none, key uses the environment. A missing
+// key is not an error here.
 func (d *decoder) key(given string, lines map[string]int) rufus.Secret {
 	switch inline, file := lines["key"], lines["key_file"]; {
 	case d.both(lines, "key", "key_file", "keep key_file and remove key"):

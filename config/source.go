@@ -79,8 +79,8 @@ func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 }
 
 // Changed reports whether the files have changed since the last load and are the same as at the previous call. The
-// second condition avoids loading a file that an editor has only half written. A file system that begins or ceases to
-// hang counts as a change.
+// second condition avoids loading a file that an editor has only half written. If the file system starts or
+// stops hanging, that counts as a change.
 func (s *Source) Changed(ctx context.Context) bool {
 	s.mu.Lock()
 	files := s.files

@@ -117,7 +117,7 @@ func readSession(object raw) (r sessionRecord) {
 	return r
 }
 
-// supersedes reports whether r is the current session of its device rather than other: active comes before closed, then
+// supersedes reports whether r, not other, is the current session of their device: active comes before closed, then
 // newer before older.
 func (r *sessionRecord) supersedes(other *sessionRecord) bool {
 	active, _ := r.active.bool().Get()

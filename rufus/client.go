@@ -42,8 +42,9 @@ type Options struct {
 	// characters and invisible characters. "<secret>" replaces Key, the requested token or id, everything that looks like
 	// a documented token, and everything that Mask finds.
 	Mask func() Mask
-	// Paused reports whether requests are paused because the API asked for it. It is called before every request of a call
-	// except the first, which then fails with RateLimited. For the first request, the caller decides. It may be nil.
+	// Paused reports whether requests are paused because the API asked for it. It may be nil. It is called before each
+	// request of a call except the first. If it returns true, the call fails with RateLimited. Whether to send the first
+	// request is the caller's decision.
 	Paused func() bool
 }
 

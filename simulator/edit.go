@@ -110,7 +110,7 @@ func (d *Device) Rename(at time.Time, alias string) {
 func (d *Device) Unbind(at time.Time) { d.Unbound = at }
 
 // Yesterday adds a session of the day before: a copy of the first one, 24 hours earlier, and closed after at most 12
-// hours. It returns that session's token, which somebody may have forgotten to replace in sessions.yml.
+// hours. It returns that session's token, which may still be in a sessions.yml that nobody updated.
 func (d *Device) Yesterday() (token string) {
 	old := d.Sessions[0].shifted(-24 * time.Hour)
 	old.Token = ID("yesterday's " + old.Token)
