@@ -14,7 +14,7 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// check reports whether the configuration is valid.
+// check loads the configuration, prints whether it is valid, and returns the exit code. name is the path to print.
 func check(name string, load func() (*config.Config, error)) (code int) {
 	cfg, err := load()
 	if err != nil {
@@ -35,8 +35,7 @@ func check(name string, load func() (*config.Config, error)) (code int) {
 	return exitStopped
 }
 
-// exitCode returns the one for a configuration that cannot be loaded. A supervisor may try again unless its content is
-// wrong.
+// exitCode returns the exit code for a configuration that cannot be loaded. With exitUsage, a restart does not help.
 func exitCode(err error) int {
 	var wrong *config.Error
 	if errors.As(err, &wrong) || errors.Is(err, errNoKey) {
@@ -45,10 +44,10 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// scrapeTimeout is Prometheus' default.
+// scrapeTimeout is Prometheus' default scrape timeout.
 const scrapeTimeout = 10 * time.Second
 
-// preflightOf asks the API once, as a scrape would, prints what it says, and returns the exit code.
+// preflightOf fetches every session once, as a scrape would, prints the report, and returns the exit code.
 func preflightOf(f flags, load func() (*config.Config, error)) (code int) {
 	cfg, err := load()
 	if err == nil && cfg.API.Key.Reveal() == "" {
@@ -59,7 +58,7 @@ func preflightOf(f flags, load func() (*config.Config, error)) (code int) {
 		return exitCode(err)
 	}
 	plan := cfg.Discovery
-	if plan == nil { // then no device is followed, but all that are not can be told
+	if plan == nil { // an empty plan follows no device, but the report then lists all devices
 		plan = &discovery.Plan{Secrets: []rufus.Secret{cfg.API.Key}}
 	}
 	fetcher, transport := connect(cfg.API, nil, nil, slog.New(slog.DiscardHandler))

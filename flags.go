@@ -22,7 +22,7 @@ import (
 	"rufus_exporter/web"
 )
 
-// flags are the command line's.
+// flags holds the values of the command-line flags.
 type flags struct {
 	configFile      string
 	check           bool
@@ -44,7 +44,7 @@ type flags struct {
 
 func parse(args []string) (flags, error) {
 	if version.Version == "" {
-		version.Version = "devel" // a build that stamps none
+		version.Version = "devel" // built without -ldflags
 	}
 	f := flags{log: &promslog.Config{}}
 	app := kingpin.New("rufus_exporter", about)
@@ -57,18 +57,18 @@ func parse(args []string) (flags, error) {
 	app.Flag("config.auto-reload-interval",
 		"Interval at which to check whether the configuration has changed; 0 disables it.").
 		Default("30s").DurationVar(&f.reloadInterval)
-	app.Flag("preflight", "Ask the API once, print what can be read and what to do before the start, and exit: 0 if all "+
-		"sessions can be read, else 1.").BoolVar(&f.preflight)
+	app.Flag("preflight", "Fetch every session once, print its state and what to fix before the race, and exit: with 0 "+
+		"if all sessions can be read, else with 1.").BoolVar(&f.preflight)
 	app.Flag("preflight.format", "Output format of --preflight. One of: [text, json]").Default("text").
 		IsSetByUser(&formatGiven).EnumVar(&f.preflightFormat, "text", "json")
 	app.Flag("demo", "Serve a simulated race; needs neither configuration nor API key.").BoolVar(&f.demo)
-	app.Flag("health-check", "Check whether the exporter on this machine is alive and exit: 0 if it is, else 1.").
-		BoolVar(&f.healthCheck)
+	app.Flag("health-check", "Check whether the exporter on this machine is alive and exit: with 0 if it is, else with "+
+		"1.").BoolVar(&f.healthCheck)
 	app.Flag("scrape.timeout-offset", "Time to subtract from Prometheus' scrape timeout.").
 		Default("0.5s").DurationVar(&f.timeoutOffset)
 	app.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&f.telemetryPath)
-	app.Flag("web.max-requests", "Maximum number of concurrent scrapes, and of pages; others wait, scrapes until their "+
-		"deadline, then get 503.").Default("40").IntVar(&f.maxRequests)
+	app.Flag("web.max-requests", "Maximum number of concurrent scrapes, and separately of page views. Further requests "+
+		"wait, scrapes until their deadline and page views for 5s, and then get 503.").Default("40").IntVar(&f.maxRequests)
 	app.Flag("web.enable-lifecycle", "Enable reload by POST or PUT to /-/reload.").BoolVar(&f.enableLifecycle)
 	app.Flag("web.enable-pprof", "Enable profiling under /debug/pprof/.").BoolVar(&f.enablePprof)
 	app.Flag("web.time-zone", "Time zone of the status page, such as America/Sao_Paulo; Local is the machine's.").
@@ -91,11 +91,11 @@ func parse(args []string) (flags, error) {
 	case !runbookUsable(f.runbookURL):
 		err = errors.New("--web.runbook-url must be a http or https URL without # at its end")
 	case f.demo && f.check:
-		err = errors.New("--demo has a configuration of its own: there is nothing for --config.check to check")
+		err = errors.New("--demo uses a built-in configuration: leave out --config.check")
 	case f.demo && fileGiven:
-		err = errors.New("--demo has a configuration of its own: leave out --config.file")
+		err = errors.New("--demo uses a built-in configuration: leave out --config.file")
 	case f.check && f.preflight:
-		err = errors.New("--preflight checks the configuration as well: leave out --config.check")
+		err = errors.New("--preflight also checks the configuration: leave out --config.check")
 	case formatGiven && !f.preflight:
 		err = errors.New("--preflight.format needs --preflight")
 	case f.maxRequests < 1:
@@ -107,7 +107,7 @@ func parse(args []string) (flags, error) {
 	case slices.ContainsFunc(*f.web.WebListenAddresses, unusable):
 		err = errors.New("--web.listen-address must be host:port or :port, with a port up to 65535")
 	case web.Reserved(f.telemetryPath):
-		err = errors.New("--web.telemetry-path must be a path that nothing else is served on, such as /metrics")
+		err = errors.New("--web.telemetry-path must be a path such as /metrics that has no other use")
 	default:
 		err = toolkit.Validate(*f.web.WebConfigFile)
 	}
@@ -121,7 +121,8 @@ func runbookUsable(address string) bool {
 		!strings.Contains(address, "#")
 }
 
-// unusable reports whether nobody can listen on address. What the toolkit knows beyond TCP is left to it.
+// unusable reports whether address is not a valid TCP address to listen on. It accepts every other kind of address,
+// such as vsock://, because the toolkit checks those.
 func unusable(address string) bool {
 	if strings.Contains(address, "://") {
 		return false
@@ -134,23 +135,23 @@ func unusable(address string) bool {
 	return err != nil
 }
 
-// hosts returns the names of this machine, by which requests may reload: those that it listens on, and its own.
+// hosts returns the host names that requests to /-/reload may use: those of the listen addresses, and this machine's.
 func hosts(addresses []string) (names []string) {
 	for _, address := range addresses {
 		host, _, _ := net.SplitHostPort(address)
-		if _, err := netip.ParseAddr(host); err != nil && host != "" { // addresses may reload anyway
+		if _, err := netip.ParseAddr(host); err != nil && host != "" { // IP addresses are always allowed
 			names = append(names, host)
 		}
 	}
 	if name, err := os.Hostname(); err == nil {
 		short, _, _ := strings.Cut(name, ".")
-		names = append(names, name, short, short+".local") // the last by multicast DNS
+		names = append(names, name, short, short+".local") // .local is multicast DNS
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
-// reachable returns the address under which this machine reaches what listens on address.
+// reachable returns the address to connect to on this machine for a server that listens on address.
 func reachable(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	switch {

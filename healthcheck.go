@@ -8,10 +8,12 @@ import (
 	"time"
 )
 
-// healthCheck asks the exporter on this machine whether it is alive, for images without a shell. It needs neither TLS
-// nor a password: a port with TLS answers plain HTTP with 400 before it asks for a certificate, one with passwords
-// answers 401, and only a process that is alive does either. To connect would not be enough: the kernel accepts
-// connections for a process that hangs.
+// healthCheck returns an error if the exporter on this machine does not answer. Container images without a shell use
+// it.
+//
+// It needs neither TLS nor a password. A port with TLS answers plain HTTP with 400 before it asks for a certificate,
+// and one with passwords answers 401. Either answer proves that the process is alive. A connection alone does not,
+// because the kernel accepts connections for a process that hangs.
 func healthCheck(addresses []string) error {
 	if len(addresses) == 0 {
 		return errors.New("--health-check needs --web.listen-address")
@@ -20,11 +22,11 @@ func healthCheck(addresses []string) error {
 	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{}}
 	resp, err := client.Get("http://" + address + "/-/healthy") //nolint:noctx // bounded by the client
 	if err != nil {
-		return fmt.Errorf("no answer on %s: %w", address, errors.Unwrap(err)) // without the URL
+		return fmt.Errorf("no answer from %s: %w", address, errors.Unwrap(err)) // unwrapped, it has no URL
 	}
 	_ = resp.Body.Close()
 	if !slices.Contains([]int{http.StatusOK, http.StatusBadRequest, http.StatusUnauthorized}, resp.StatusCode) {
-		return fmt.Errorf("unexpected answer on %s: %s", address, resp.Status)
+		return fmt.Errorf("unexpected answer from %s: %s", address, resp.Status)
 	}
 	return nil
 }

@@ -12,31 +12,31 @@ import (
 
 const about = "Prometheus exporter for race timing sessions of the RUFUS Cloud API."
 
-// section is a part of --help and of the manual page that is not about flags.
+// section is a part of --help and of the manual page that follows the flags.
 type section struct {
 	Title string
 	Rows  [][2]string // name and meaning
 }
 
-// sections returns what --help and the manual page say after the flags.
+// sections returns the sections in the order in which they are printed.
 func sections() []section {
 	return []section{
 		{"Environment", [][2]string{
 			{config.KeyVariable, "API key. Not read if the session list has api.key or api.key_file."},
 			{config.KeyFileVariable, "Path of a file that holds the API key. Set only one of the two."},
-			{"GOGC, GOMEMLIMIT", "Settings of Go's garbage collector. The exporter tunes GOGC unless it is set."},
-			{"JOURNAL_STREAM", "Set by systemd. If the log goes to the journal, log lines have no time of their own."},
+			{"GOGC, GOMEMLIMIT", "Settings of Go's garbage collector. If GOGC is not set, the exporter tunes it."},
+			{"JOURNAL_STREAM", "Set by systemd. If the log goes to the journal, log lines have no timestamp."},
 		}},
 		{"Files", [][2]string{
 			{"sessions.yml", "Session list in the current directory, unless --config.file names another."},
-			{"/etc/rufus_exporter/sessions.yml", "Session list of the packages and of the image."},
+			{"/etc/rufus_exporter/sessions.yml", "Session list in the packages and in the container image."},
 			{"/etc/rufus_exporter/environment", "API key and flags of the systemd service."},
-			{"/usr/share/rufus_exporter/monitoring/", "Alert rules, dashboard and runbook of the packages."},
+			{"/usr/share/rufus_exporter/monitoring/", "Alert rules, dashboard and runbook in the packages."},
 		}},
 		{"Exit codes", [][2]string{
-			{"0", "Stopped by a signal, or the check passed."},
-			{"1", "Failed, for example because the port is in use, or the check failed."},
-			{"2", "Crashed. This code comes from the Go runtime."},
+			{"0", "The exporter was stopped by a signal, or the check passed."},
+			{"1", "The exporter failed, for example because the port is in use, or the check failed."},
+			{"2", "The exporter crashed. The Go runtime sets this code."},
 			{"78", "Wrong usage or configuration (EX_CONFIG). A restart does not help."},
 		}},
 	}
@@ -68,7 +68,7 @@ the state of the session, its number of passings and the time of its last passin
 {{index . 1}}
 {{end}}{{end}}`
 
-// addHelp makes --help and --help-man complete.
+// addHelp adds the sections to --help and --help-man.
 func addHelp(app *kingpin.Application) {
 	app.UsageTemplate(kingpin.DefaultUsageTemplate + usageTemplate)
 	kingpin.ManPageTemplate = manualTemplate // kingpin has no setter for it

@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// isJournal reports whether file is the stream to systemd's journal that the variable JOURNAL_STREAM describes, as
-// device:inode. The variable alone proves nothing: processes inherit it when their output goes elsewhere. See
-// systemd.exec(5).
+// isJournal reports whether file is connected to systemd's journal. stream is the value of $JOURNAL_STREAM:
+// device:inode. It is not enough that the variable is set, because a process whose output goes elsewhere inherits it
+// too. See systemd.exec(5).
 func isJournal(file *os.File, stream string) bool {
 	info, err := file.Stat()
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/prometheus/common/promslog"
 )
 
-// newLogger returns the logger of the flags. Lines to systemd's journal have no time, because the journal adds its own.
+// newLogger returns the logger for the log flags. If stderr goes to systemd's journal, lines have no timestamp, because
+// the journal adds its own.
 func newLogger(config *promslog.Config, stderr *os.File) *slog.Logger {
 	logger := promslog.New(config)
 	if isJournal(stderr, os.Getenv("JOURNAL_STREAM")) {
@@ -19,7 +20,7 @@ func newLogger(config *promslog.Config, stderr *os.File) *slog.Logger {
 	return logger
 }
 
-// timeless is a handler that leaves out the time. promslog has no setting for that; slog leaves out a zero time.
+// timeless is a handler that omits the timestamp. promslog has no setting for that, but slog omits a zero time.
 type timeless struct{ slog.Handler }
 
 func (t timeless) Handle(ctx context.Context, r slog.Record) error {
@@ -33,17 +34,18 @@ func (t timeless) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (t timeless) WithGroup(name string) slog.Handler { return timeless{t.Handler.WithGroup(name)} }
 
-// logWriter hands lines to a goroutine that writes them, and drops those beyond what it holds. A write to a pipe that
-// nobody reads, or to a stopped terminal, blocks for good, and with it whatever logs: scrapes, reloads, the shutdown.
-// To log outside locks does not help against that, and a descriptor that does not block may be shared with others.
+// logWriter buffers log lines for a goroutine that writes them. When the buffer is full, it drops lines. A write to a
+// pipe that nobody reads, or to a stopped terminal, never returns. Without the buffer it would block everything that
+// logs: scrapes, reloads and the shutdown. A non-blocking descriptor is no way out, because other processes may share
+// it.
 type logWriter struct {
-	lines chan []byte // nil: the last one
+	lines chan []byte // nil ends the goroutine
 	done  chan struct{}
 }
 
 const (
-	logLines   = 1000
-	logLeaving = time.Second // for which close waits
+	logLines     = 1000
+	flushTimeout = time.Second
 )
 
 func newLogWriter(to io.Writer) *logWriter {
@@ -51,13 +53,13 @@ func newLogWriter(to io.Writer) *logWriter {
 	go func() {
 		defer close(w.done)
 		for line := <-w.lines; line != nil; line = <-w.lines {
-			_, _ = to.Write(line) // there is nowhere to report it
+			_, _ = to.Write(line) // an error cannot be logged
 		}
 	}()
 	return w
 }
 
-// Write takes a line. It never fails.
+// Write queues a line, or drops it when the buffer is full. It never blocks and never fails.
 func (w *logWriter) Write(line []byte) (int, error) {
 	select {
 	case w.lines <- append([]byte{}, line...):
@@ -66,16 +68,16 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// close waits, but not for long, until all lines are written.
+// close waits up to flushTimeout until all lines are written.
 func (w *logWriter) close() {
-	leaving := time.After(logLeaving)
+	timeout := time.After(flushTimeout)
 	select {
 	case w.lines <- nil:
-	case <-leaving:
+	case <-timeout:
 		return
 	}
 	select {
 	case <-w.done:
-	case <-leaving:
+	case <-timeout:
 	}
 }

@@ -1,9 +1,9 @@
 // Command rufus_exporter exposes the state of race timing sessions of the RUFUS Cloud API to Prometheus.
 //
-// config reads sessions.yml. The reloader hands its entries to a collector.Fetcher, at the start and whenever the file
-// changes. web serves what the fetcher makes of them; the fetcher asks the API through a rufus.Client. main.go wires
-// these together and serves until a signal asks to stop. The files beside it hold what has a name of its own: flags,
-// reload, check and preflight, health check, demo, log.
+// Package config reads sessions.yml. The reloader passes its entries to a collector.Fetcher, at startup and whenever
+// the file changes. The fetcher asks the API through a rufus.Client, and package web serves the results. main.go wires
+// these together and serves until it receives a signal to stop. The other files of this package hold flags, reload,
+// check and preflight, health check, demo and log.
 package main
 
 import (
@@ -36,18 +36,17 @@ import (
 
 // Exit codes.
 const (
-	exitStopped = 0 // asked to stop
+	exitStopped = 0 // stopped by a signal, or the check passed
 	exitFailed  = 1
 	exitUsage   = 78 // EX_CONFIG: wrong usage or configuration. 2 is what the Go runtime exits with after a crash.
 )
 
 const (
-	// drainTimeout is how long scrapes in flight may take to end after a signal, within the 30 s after which
-	// Kubernetes kills.
+	// drainTimeout is how long a shutdown waits for scrapes in flight. Kubernetes kills the process after 30 s.
 	drainTimeout = 25 * time.Second
-	// writeTimeout must not cut the longest scrape there can be, of 2 minutes.
+	// writeTimeout is above the maximum scrape timeout of 2 minutes.
 	writeTimeout = 150 * time.Second
-	// maxIdleConnections is far above what Prometheus and a crew keep open, and takes some 15 MiB.
+	// maxIdleConnections is far above what Prometheus and a crew keep open. They use about 15 MiB.
 	maxIdleConnections = 1000
 )
 
@@ -55,9 +54,9 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// run is the program: it returns the exit code.
+// run runs the program and returns its exit code.
 func run(args []string) int {
-	// Before anything else: SIGHUP ends a process that has not asked for it, SIGPIPE one whose log nobody reads any more.
+	// This comes first. By default, SIGHUP ends the process, and so does SIGPIPE once nobody reads its log.
 	hangUp := make(chan os.Signal, 1)
 	signal.Notify(hangUp, syscall.SIGHUP)
 	defer signal.Stop(hangUp)
@@ -79,7 +78,7 @@ func run(args []string) int {
 	defer out.close()
 	f.log.Writer = out
 	logger := newLogger(f.log, os.Stderr)
-	// net/http prints there what a server sends unasked, which may be the rest of an answer: see rufus.NewTransport.
+	// net/http logs unsolicited bytes from a server there, which may contain tokens: see rufus.Transport.
 	log.SetOutput(io.Discard)
 
 	load := func() (*config.Config, error) { return config.Load(f.configFile) }
@@ -99,7 +98,7 @@ func run(args []string) int {
 		return preflightOf(f, load)
 	}
 
-	// configuration → reloader → sessions → web; what the sessions are fetched with is wired in connect.
+	// configuration → reloader → sessions → web. connect wires what fetches the sessions.
 	registry := prometheus.NewRegistry()
 	r := newReloader(config.NewSource(load), registry, logger)
 	exporter := collector.NewExporter(r.current)
@@ -180,8 +179,8 @@ func connect(api config.API, before *collector.Fetcher, observe func() func(erro
 	return fetcher, transport
 }
 
-// serve serves and reloads until a signal asks to stop, then waits for the scrapes in flight. A second signal ends the
-// process at once.
+// serve serves and reloads until SIGINT or SIGTERM, then waits for the scrapes in flight. A second signal ends the
+// process immediately.
 func serve(handler http.Handler, f flags, r *reloader, hangUp <-chan os.Signal, logger *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
@@ -210,13 +209,13 @@ func serve(handler http.Handler, f flags, r *reloader, hangUp <-chan os.Signal, 
 	group.Go(func() error {
 		<-ctx.Done()
 		restore()
-		if stopped.Err() != nil { // rather than that nothing could be served
+		if stopped.Err() != nil { // otherwise the server failed
 			logger.Info("shutting down, waiting for scrapes in flight", "timeout", drainTimeout)
 		}
 		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
 		if server.Shutdown(drain) != nil {
-			logger.Warn("some clients did not read their answers")
+			logger.Warn("shutdown timed out, closing the remaining connections", "timeout", drainTimeout)
 			return server.Close()
 		}
 		return nil

@@ -24,24 +24,24 @@ import (
 var errNoKey = errors.New("no API key: set api.key_file, or $" + config.KeyVariable + " or $" + config.KeyFileVariable +
 	" in the environment")
 
-// reloader holds the sessions in use and replaces them by those of the configuration, all of them or none. Scrapes in
-// flight keep those they began with.
+// reloader holds the sessions in use and replaces them when the configuration changes, all of them or none. Scrapes in
+// flight keep the sessions they started with.
 type reloader struct {
 	source  *config.Source
 	connect connector
 	logger  *slog.Logger
 
 	inUse   atomic.Pointer[collector.Roster]
-	failure atomic.Pointer[error] // of the last reload; it points to nil when that succeeded
+	failure atomic.Pointer[error] // of the last reload; points to nil if it succeeded
 	success prometheus.Gauge
 	at      prometheus.Gauge
 
-	// Only use touches these, which the source calls one at a time.
+	// Only use accesses these. The source never calls it concurrently.
 	digest    rufus.Secret // of the API in use
 	transport *rufus.Transport
 }
 
-// connector returns what asks an API in place of the Fetcher before, which may be nil, and its connections.
+// connector returns a Fetcher for an API, and its transport. before is the Fetcher that it replaces, or nil.
 type connector func(api config.API, before *collector.Fetcher) (*collector.Fetcher, *rufus.Transport)
 
 func newReloader(source *config.Source, registry *prometheus.Registry, logger *slog.Logger) *reloader {
@@ -60,18 +60,18 @@ func newReloader(source *config.Source, registry *prometheus.Registry, logger *s
 	}
 }
 
-// sessions returns the sessions to ask for now: see Roster.Sessions.
+// sessions returns the sessions to fetch now: see Roster.Sessions.
 func (r *reloader) sessions(ctx context.Context) *collector.Sessions {
 	return r.inUse.Load().Sessions(ctx)
 }
 
-// current returns the sessions that were last asked for.
+// current returns the sessions as of the last call of sessions: see Roster.Current.
 func (r *reloader) current() *collector.Sessions { return r.inUse.Load().Current() }
 
-// lastError returns why the last reload failed; nil if it succeeded. There must have been one.
+// lastError returns why the last reload failed, nil if it succeeded. It must not be called before the first reload.
 func (r *reloader) lastError() error { return *r.failure.Load() }
 
-// reload loads the configuration and puts it to use. If that fails, the one before stays in use.
+// reload loads and applies the configuration. If that fails, the previous one stays in use.
 func (r *reloader) reload(ctx context.Context) error {
 	err := r.source.Load(ctx, r.use)
 	switch {
@@ -79,7 +79,7 @@ func (r *reloader) reload(ctx context.Context) error {
 		r.success.Set(1)
 		r.at.SetToCurrentTime()
 		r.failure.Store(&err)
-	case ctx.Err() == nil: // rather than shutting down
+	case ctx.Err() == nil: // not shutting down
 		r.success.Set(0)
 		r.failure.Store(&err)
 		for line := range strings.SplitSeq(err.Error(), "\n") {
@@ -92,8 +92,8 @@ func (r *reloader) reload(ctx context.Context) error {
 	return err
 }
 
-// use replaces the sessions. Answers and backoff are kept while the API is reached in the same way. Connections are
-// not: they may be to an address that the API has left.
+// use replaces the sessions. If the api section has not changed, answers and backoff are kept. Connections are not: the
+// API may have moved to another address.
 func (r *reloader) use(cfg *config.Config) error {
 	if cfg.API.Key.Reveal() == "" {
 		return errNoKey
@@ -103,7 +103,7 @@ func (r *reloader) use(cfg *config.Config) error {
 		r.logger.Info("starting", append([]any{"version", version.Version, "api", cfg.API.URL.Host}, sizes(cfg)...)...)
 	}
 	for _, warning := range cfg.Warnings {
-		r.logger.Warn("configuration", "warning", warning)
+		r.logger.Warn("configuration warning", "warning", warning)
 	}
 	if host := cfg.API.URL.Hostname(); cfg.API.URL.Scheme == "http" && !loopback(host) {
 		r.logger.Warn("API key and tokens are sent unencrypted: api.url is not https", "host", host)
@@ -131,17 +131,16 @@ func (r *reloader) use(cfg *config.Config) error {
 	return nil
 }
 
-// tuneGC sets how much garbage may be made before it is collected, in percent of the live heap, unless $GOGC does. A
-// small heap is collected several times in a scrape. With 200 instead of Go's 100 that is rarer, which saves a tenth to
-// a fifth of a scrape's CPU for 5 MiB (see docs/performance.md). From 4,000 sessions, 75 keeps 10,000 of them below
-// 100 MiB.
+// tuneGC sets the garbage collection target percentage, unless $GOGC is set. With Go's default of 100, a small heap is
+// collected several times per scrape. With 200, a scrape takes 10 to 20 % less CPU and 5 MiB more memory (see
+// docs/performance.md). From 4,000 sessions on the percentage is 75, which keeps 10,000 sessions below 100 MiB.
 func tuneGC(sessions int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(min(max(300_000/max(sessions, 1), 75), 200))
 	}
 }
 
-// sizes returns how much cfg lists, for the log.
+// sizes returns log attributes with the number of sessions and of rules in cfg.
 func sizes(cfg *config.Config) []any {
 	sizes := []any{"sessions", len(cfg.Sessions)}
 	if cfg.Discovery != nil {
@@ -155,7 +154,8 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// watch reloads on every hangUp, and when the files have changed at two intervals in a row, until ctx ends.
+// watch reloads on every hangUp until ctx is done. It also checks the files at each interval, and reloads once they
+// have changed and then stayed the same for one interval.
 func (r *reloader) watch(ctx context.Context, hangUp <-chan os.Signal, interval time.Duration) {
 	var tick <-chan time.Time
 	if interval > 0 {
@@ -173,6 +173,6 @@ func (r *reloader) watch(ctx context.Context, hangUp <-chan os.Signal, interval 
 				continue
 			}
 		}
-		_ = r.reload(ctx) // which logs it
+		_ = r.reload(ctx) // reload logs its error
 	}
 }

@@ -8,11 +8,11 @@ import (
 	"rufus_exporter/collector"
 )
 
-// asleep returns now as it is after the machine slept for so long: the clock on the wall went on, Go's own did not. A
-// negative time is a clock on the wall that was put back.
+// asleep returns now as it is after the machine slept for that long: the wall clock went on, Go's monotonic clock did
+// not. A negative time is a wall clock that was set back.
 func asleep(now time.Time, d time.Duration) time.Time {
 	now = now.Add(d)
-	(*struct { // a time.Time with a reading of Go's own clock
+	(*struct { // the layout of a time.Time with a monotonic reading
 		wall uint64
 		own  int64
 	})(unsafe.Pointer(&now)).own -= int64(d)

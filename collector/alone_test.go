@@ -11,7 +11,7 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// every15s scrapes so often, from now on, and hands each scrape and when it began to look.
+// every15s scrapes every 15 s from now on. It calls look with the start of each scrape and the scrape.
 func (s stand) every15s(sessions *collector.Sessions, scrapes int, look func(time.Duration, fetched)) {
 	next := time.NewTicker(15 * time.Second)
 	defer next.Stop()
@@ -22,7 +22,7 @@ func (s stand) every15s(sessions *collector.Sessions, scrapes int, look func(tim
 	}
 }
 
-// of returns the requests of a diary for that name.
+// of returns the requests for that name in a diary.
 func of(name string, diary []string) []string {
 	requests := []string{}
 	for _, line := range diary {
@@ -33,7 +33,7 @@ func of(name string, diary []string) []string {
 	return requests
 }
 
-// One session that is told to wait again and again waits alone, and so does the list of devices.
+// A session that must wait again and again does not delay others. Nor does the list of devices.
 func TestWhoAloneIsToldToWaitWaitsAlone(t *testing.T) {
 	for _, bad := range []string{"c", "devices"} {
 		t.Run(bad, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestWhoAloneIsToldToWaitWaitsAlone(t *testing.T) {
 					return reply{after: time.Second, session: counting(1)}
 				}, deviceMetrics)
 				sessions := s.Sessions(append(tokens(mats...), device("g")))
-				right, every := 7, 45*time.Second // at a list that cannot be read nobody looks again for 30 s
+				right, every := 7, 45*time.Second // a list that cannot be read is not requested again for 30 s
 				if bad == "c" {
 					right, every = 6, 30*time.Second
 				}
@@ -67,7 +67,7 @@ func TestWhoAloneIsToldToWaitWaitsAlone(t *testing.T) {
 	}
 }
 
-// Two of them within a minute mean the account, whatever they are.
+// If two resources must wait within a minute, the whole account must, whatever they are.
 func TestTwoWhoAreToldToWaitMeanTheAccount(t *testing.T) {
 	for _, test := range []struct {
 		first, second string
@@ -94,7 +94,7 @@ func TestTwoWhoAreToldToWaitMeanTheAccount(t *testing.T) {
 				sessions := s.Sessions(append(tokens("a", "b", "c"), device("g")))
 				account := false
 				s.every15s(sessions, 12, func(time.Duration, fetched) {
-					synctest.Wait() // for the list, which nobody waits for
+					synctest.Wait() // for the list, which no scrape waits for
 					_, waits := s.BackoffUntil().Get()
 					account = account || waits
 				})
@@ -105,7 +105,8 @@ func TestTwoWhoAreToldToWaitMeanTheAccount(t *testing.T) {
 	}
 }
 
-// After the account's wait the one that tries is not the one that is told to wait for good, which would end nothing.
+// After the account's wait, the probe is not the request for the resource that must always wait. Otherwise the pause
+// would never end.
 func TestWhoIsToldToWaitForGoodBlindsNobodyForLong(t *testing.T) {
 	for seed := range 20 { // the order is random
 		inFakeTime(t, func(t *testing.T) {
@@ -118,13 +119,13 @@ func TestWhoIsToldToWaitForGoodBlindsNobodyForLong(t *testing.T) {
 			sessions := s.Sessions(tokens("bad", "unlucky", "c", "d"))
 			var right []int
 			s.every15s(sessions, 8, func(_ time.Duration, scrape fetched) { right = append(right, scrape.count("1")) })
-			// At 15 s bad waits alone and unlucky is told to: it is over at 35 s.
+			// At 15 s bad waits alone, and unlucky must wait until 35 s.
 			equal(t, fmt.Sprint("right, seed ", seed), fmt.Sprint(right), "[3 2 0 3 3 3 3 3]")
 		})
 	}
 }
 
-// A reload lets also one that waits alone try at once. What was asked before it counts no longer.
+// A reload also ends the wait of a single resource. Earlier waits no longer count.
 func TestAReloadEndsALoneWait(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {

@@ -16,7 +16,7 @@ import (
 // mats are the names of the sessions in the tests below.
 var mats = []string{"a", "b", "c", "d", "e", "f"}
 
-// count returns how many entries came out like that.
+// count returns the number of entries with that outcome.
 func (f fetched) count(outcome string) int {
 	n := 0
 	for one := range strings.SplitSeq(f.outcomes(), ", ") {
@@ -27,7 +27,7 @@ func (f fetched) count(outcome string) int {
 	return n
 }
 
-// times returns when the requests of a diary were sent.
+// times returns when the requests in a diary were sent.
 func times(diary []string) string {
 	when := make([]string, len(diary))
 	for i, line := range diary {
@@ -36,8 +36,8 @@ func times(diary []string) string {
 	return strings.Join(when, " ")
 }
 
-// throttled makes an API whose first two answers come after a second and ask to wait for 30; all others take two
-// seconds and are good.
+// throttled returns an API whose first two answers take a second and ask to wait for 30 s. All others take two seconds
+// and succeed.
 func throttled(r request) reply {
 	if r.nth <= 2 {
 		return reply{after: time.Second, err: wait(30 * time.Second)}
@@ -50,8 +50,8 @@ func TestBackingOff(t *testing.T) {
 		s := newStand(throttled, width(2))
 		sessions := s.Sessions(tokens(mats...))
 
-		// After the first that is told to wait another is sent, after the second none. What was in flight is right. What
-		// was queued is answered as soon as that is known.
+		// After the first wait another request is sent, after the second none. Requests in flight end as usual. Queued ones
+		// fail immediately.
 		first := s.fetch(sessions, 10*time.Second)
 		equal(t, "right", first.count("1"), 1)
 		equal(t, "told to wait", first.count("rate_limited"), 5)
@@ -67,14 +67,14 @@ func TestBackingOff(t *testing.T) {
 		equal(t, "not sent", unsent, 3)
 		equal(t, "requests", times(s.sent()), "0s 0s 1s")
 
-		// Until then there is no request, and scrapes are answered at once.
+		// Until then no request is sent, and scrapes are answered immediately.
 		time.Sleep(27*time.Second + 999*time.Millisecond)
 		second := s.fetch(sessions, 10*time.Second)
 		equal(t, "told to wait", second.count("rate_limited"), 6)
 		equal(t, "end of the scrape", second.at, 30*time.Second+999*time.Millisecond)
 		equal(t, "requests", times(s.sent()), "")
 
-		// Then one tries, while the others wait for what comes of it.
+		// Then one request probes the API, and the rest wait for its answer.
 		time.Sleep(time.Millisecond)
 		third := s.fetch(sessions, 10*time.Second)
 		equal(t, "right", third.count("1"), 6)
@@ -103,7 +103,7 @@ func TestBackoffUntil(t *testing.T) {
 	})
 }
 
-// The one that tries may be told to wait again: all others are, with it, and the log has nothing new to say.
+// The probe may have to wait again. Then all must, and nothing new is logged.
 func TestASecondWaitExtendsTheFirst(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -126,7 +126,7 @@ func TestASecondWaitExtendsTheFirst(t *testing.T) {
 	})
 }
 
-// Of several answers that ask to wait the latest end counts.
+// If several answers ask to wait, the latest end counts.
 func TestAShorterWaitDoesNotEndALongerOne(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -139,7 +139,7 @@ func TestAShorterWaitDoesNotEndALongerOne(t *testing.T) {
 	})
 }
 
-// A success that was on its way before the API asked to wait says nothing about now.
+// A success that was in flight before the API asked to wait does not end the wait.
 func TestALateSuccessDoesNotEndTheWait(t *testing.T) {
 	late := func(r request) reply {
 		switch r.nth {
@@ -176,7 +176,7 @@ func TestALateSuccessDoesNotEndTheWait(t *testing.T) {
 	}
 }
 
-// A human may have fixed the cause: a reload lets one try, and only one.
+// A reload may have fixed the cause, so one request probes the API, and only one.
 func TestAReloadEndsTheWait(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(throttled)
@@ -189,7 +189,7 @@ func TestAReloadEndsTheWait(t *testing.T) {
 	})
 }
 
-// Any other failure of the one that tries ends the caution too: waiting longer would not help against it.
+// Any other failure of the probe ends the backoff too, because a longer wait would not help.
 func TestATryThatFailsOtherwise(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -207,7 +207,7 @@ func TestATryThatFailsOtherwise(t *testing.T) {
 	})
 }
 
-// What is not sent because one tries says nothing about how many requests fit into a scrape.
+// Sessions that are not sent because of the probe do not count as missed.
 func TestNoAdviceWhileOneTries(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -221,7 +221,7 @@ func TestNoAdviceWhileOneTries(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		equal(t, "not in time", s.fetch(sessions, 2*time.Second).count("timeout"), 6)
 		for _, line := range s.log.Lines() {
-			if strings.Contains(line, "not all sessions can be asked") {
+			if strings.Contains(line, "not all sessions can be fetched") {
 				t.Error(line)
 			}
 		}
@@ -234,8 +234,8 @@ type waiting struct {
 	from, until time.Time
 }
 
-// tooEarly returns how much earlier than it may be a request for name is sent now: the name itself must not be asked
-// for in its wait, and none in the waits of two others that overlap.
+// tooEarly returns how much too early a request for name is sent now. It must not be sent during a wait of name, or
+// while the waits of two others overlap.
 func tooEarly(told []waiting, name string, now time.Time) (early time.Duration) {
 	for _, one := range told {
 		if one.name == name && one.from.Before(now) {
@@ -250,12 +250,12 @@ func tooEarly(told []waiting, name string, now time.Time) (early time.Duration) 
 	return early
 }
 
-// Whatever the API does and the scrapes want: each is answered by its deadline, the limit holds, nothing is sent while
-// the API asks to wait, and afterwards everything works as if nothing had been.
+// Whatever the API and the scrapes do, each scrape is answered by its deadline, the limit holds, nothing is sent during
+// a wait, and afterwards everything works as before.
 func TestWhateverComes(t *testing.T) {
 	for seed := range uint64(100) {
 		inFakeTime(t, func(t *testing.T) {
-			rng, dice := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // the API throws the dice
+			rng, dice := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // separate random numbers for the API
 			limit, calm := 1+rng.IntN(4), false
 			var told []waiting
 			say := func(r request) reply {
@@ -322,7 +322,7 @@ func TestWhateverComes(t *testing.T) {
 			calm = true
 			s.mu.Unlock()
 			last := s.fetch(sessions, 10*time.Minute)
-			synctest.Wait() // for the list, which nobody may have waited for
+			synctest.Wait() // for the list, which perhaps no scrape waits for
 			equal(t, fmt.Sprintf("seed %d: right in the end", seed), last.count("1"), len(entries))
 			if s.peak > limit {
 				t.Errorf("seed %d: %d requests at a time, the limit is %d", seed, s.peak, limit)

@@ -15,7 +15,7 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// devices returns the list that a client makes of these records, complete or not.
+// devices returns the list that a client creates from these records, complete or not.
 func devices(t *testing.T, complete bool, records ...string) rufus.DeviceList {
 	t.Helper()
 	body := `{"body":{"result":[` + strings.Join(records, ",") + `]`
@@ -45,13 +45,13 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// listed returns the record of the device of that name.
+// listed returns the record of the device with that name.
 func listed(name, rest string) string {
 	return `{"deviceid":"` + secretPrefix + name + `"` + rest + `}`
 }
 
-// The list is one call for the whole account: it is asked for when a device is followed and its metrics are wanted, and
-// then once in 30 s or in the minimum interval, whatever comes of it.
+// The list is one request for the whole account. It is sent if an entry follows a device and device metrics are on, and
+// then at most once in 30 s or in the minimum interval, even if it fails.
 func TestTheListOfDevicesIsAskedForSeldom(t *testing.T) {
 	followed := []entry.Entry{token("start"), device("finish")}
 	good, bad := reply{after: time.Second}, reply{after: time.Second, err: failure(rufus.ServerError)}
@@ -97,7 +97,7 @@ func TestTheListOfDevicesIsAskedForSeldom(t *testing.T) {
 	}
 }
 
-// Who joined a request for the list and sees it fail does not ask again, unlike for a session.
+// Unlike for a session, a fetch that joined a failed request for the list does not send another one.
 func TestAFailedListIsNotAskedForAgain(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -121,7 +121,7 @@ func TestAFailedListIsNotAskedForAgain(t *testing.T) {
 	})
 }
 
-// What a list that comes too late or not at all leaves out is the health of the devices, nothing else.
+// If the list arrives too late or not at all, only the health of the devices is missing.
 func TestAMissingListHarmsNothing(t *testing.T) {
 	for what, list := range map[string]reply{
 		"fails":         {list: devices(t, true), err: failure(rufus.InvalidResponse)},
@@ -149,8 +149,8 @@ func TestAMissingListHarmsNothing(t *testing.T) {
 	}
 }
 
-// A device that is in no complete list is mistyped or unbound. One whose session is active is there all the same, and
-// a failure of its own says more.
+// A device that is not in a complete list is mistyped or unbound. But if its session is active, the device exists, and
+// if the session fails, that error is reported.
 func TestADeviceThatIsNotInTheAccount(t *testing.T) {
 	idle, active, failed := reply{}, reply{session: counting(31)}, reply{err: failure(rufus.Timeout)}
 	another := listed("another", `,"battery_percentage":50`)
@@ -220,8 +220,8 @@ func TestAProbeOfADevice(t *testing.T) {
 	})
 }
 
-// Whoever writes an alias, or what a device says of itself, may know the token or id of another entry. What is known of
-// a session from before that entry was there is forgotten.
+// Anyone who writes an alias, or a text about a device, may know the token or id of another entry. When such an entry
+// is added, known answers that contain it are dropped.
 func TestNoEntryShowsTheSecretOfAnother(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		secret := strings.ToLower(secretPrefix) + "finish"

@@ -8,8 +8,7 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// Exporter holds the exporter's metrics about its requests to the API. They live as long as the process, whatever is
-// reloaded.
+// Exporter holds the exporter's metrics about its requests to the API. They survive reloads.
 type Exporter struct {
 	requests *prometheus.CounterVec
 	duration prometheus.Histogram
@@ -19,15 +18,15 @@ type Exporter struct {
 
 var (
 	sessionsDesc = prometheus.NewDesc("rufus_exporter_sessions",
-		"Number of sessions: those that are configured, and the discovered devices.", nil, nil)
+		"Number of sessions: configured entries and discovered devices.", nil, nil)
 	discoveredDesc = prometheus.NewDesc("rufus_exporter_discovered_devices",
-		"Number of devices of the account that rules under devices follow.", nil, nil)
+		"Number of devices of the account that the rules under devices follow.", nil, nil)
 	backoffDesc = prometheus.NewDesc("rufus_api_backoff_until_timestamp_seconds",
-		"Time until which all requests are paused because the API asked for it, in Unix seconds; absent when they are "+
-			"not, also while it asked for a pause about one session alone.", nil, nil)
+		"Time until which all requests are paused because the API asked for it, in Unix seconds; absent when requests are "+
+			"not paused, or only those for a single session.", nil, nil)
 )
 
-// NewExporter returns these metrics. current gives the sessions that are configured now.
+// NewExporter returns an Exporter. current returns the current sessions.
 func NewExporter(current func() *Sessions) *Exporter {
 	e := &Exporter{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -44,7 +43,7 @@ func NewExporter(current func() *Sessions) *Exporter {
 		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "rufus_api_requests_in_flight",
-			Help: "Number of requests to the RUFUS API that are waiting for their answer.",
+			Help: "Number of requests to the RUFUS API that are waiting for an answer.",
 		}),
 		current: current,
 	}
@@ -55,7 +54,7 @@ func NewExporter(current func() *Sessions) *Exporter {
 	return e
 }
 
-// Observe watches one request: see rufus.Options.
+// Observe counts and times one request: see rufus.Options.
 func (e *Exporter) Observe() func(error) {
 	e.inFlight.Inc()
 	start := time.Now()

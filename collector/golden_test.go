@@ -26,7 +26,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
-// scene is a configuration and what the API says to it: what a scrape of it exposes is in testdata.
+// scene is a configuration and the API's answers. The series of a scrape are in testdata.
 type scene struct {
 	file    string // in testdata, without .prom
 	entries []entry.Entry
@@ -34,12 +34,12 @@ type scene struct {
 	devices bool             // whether device metrics are on
 }
 
-// at returns an instant of the race day.
+// at returns a time on the race day.
 func at(hour, minute, second int, fraction time.Duration) rufus.Option[time.Time] {
 	return rufus.Some(time.Date(2026, 5, 10, hour, minute, second, int(fraction), time.UTC))
 }
 
-// labelled gives an entry labels, as pairs of name and value.
+// labelled adds labels to an entry, as pairs of name and value.
 func labelled(e entry.Entry, pairs ...string) entry.Entry {
 	e.Labels = map[string]string{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -48,13 +48,14 @@ func labelled(e entry.Entry, pairs ...string) entry.Entry {
 	return e
 }
 
-// silent gives an entry a limit.
+// silent adds a limit to an entry.
 func silent(e entry.Entry, after time.Duration) entry.Entry {
 	e.SilentAfter = after
 	return e
 }
 
-// expected gives an entry windows, as pairs of minutes from now: synctest's clock starts at midnight, 2000-01-01 UTC.
+// expected adds windows to an entry, as pairs of minutes from now. The clock of synctest starts at midnight, 2000-01-01
+// UTC.
 func expected(e entry.Entry, pairs ...int) entry.Entry {
 	minute := func(n int) time.Time { return time.Date(2000, 1, 1, 0, n, 0, 0, time.UTC) }
 	for i := 0; i < len(pairs); i += 2 {
@@ -63,7 +64,7 @@ func expected(e entry.Entry, pairs ...int) entry.Entry {
 	return e
 }
 
-const quick = 50 * time.Millisecond // how long most answers take
+const quick = 50 * time.Millisecond // the usual duration of a request
 
 func scenes(t *testing.T) []scene {
 	t.Helper()
@@ -78,7 +79,7 @@ func scenes(t *testing.T) []scene {
 	closed.Active = false
 	return []scene{
 		{
-			// Every kind of entry and state: labels of one are empty at the others, on either side of session.
+			// Every kind of entry and state. Labels of one entry are empty on the others, and sort before and after session.
 			file: "sessions",
 			entries: []entry.Entry{
 				labelled(silent(token("running"), 10*time.Minute), "race", "10k", "zone", "east"),
@@ -107,7 +108,7 @@ func scenes(t *testing.T) []scene {
 				}},
 			},
 		}, {
-			// A session that cannot be read has no values, not those of before, and no zeros.
+			// A session that cannot be read has no values: neither old ones nor zeros.
 			file: "reasons",
 			entries: []entry.Entry{
 				token("unauthorized"), token("not_found"), token("rate_limited"), token("server_error"),
@@ -128,12 +129,12 @@ func scenes(t *testing.T) []scene {
 				"well":                {after: quick, session: running},
 			},
 		}, {
-			// The API asked to wait before this scrape: there was no request, and so no duration.
+			// The API asked to wait before this scrape, so there was no request and there is no duration.
 			file:    "waiting",
 			entries: []entry.Entry{silent(token("finish"), 10*time.Minute), device("turn")},
 			answers: map[string]reply{"finish": {err: wait(time.Minute)}, "turn": {err: wait(time.Minute)}},
 		}, {
-			// Windows are there, whatever the session is: the open one, else the next, else the last, else none.
+			// Windows do not depend on the state of the session: the open one, else the next, else the last, else none.
 			file: "windows",
 			entries: []entry.Entry{
 				expected(silent(labelled(token("open"), "race", "5k"), 5*time.Minute), -30, -20, -10, 10, 20, 30),
@@ -154,7 +155,7 @@ func scenes(t *testing.T) []scene {
 				"undeclared":                {after: quick, session: running},
 			},
 		}, {
-			// With device metrics, of followed devices only. What is null is absent, what is not listed too.
+			// Device metrics, only of followed devices. Null values and unlisted devices are absent.
 			file:    "devices",
 			devices: true,
 			entries: []entry.Entry{
@@ -180,7 +181,7 @@ func scenes(t *testing.T) []scene {
 			entries: []entry.Entry{device("followed")},
 			answers: map[string]reply{"followed": {session: running}, "devices": {err: failure(rufus.Unauthorized)}},
 		}, {
-			// An alias is anything that somebody typed; package rufus makes it valid UTF-8.
+			// An alias can be any text; package rufus makes it valid UTF-8.
 			file:    "aliases",
 			entries: tokens("empty", "quotes", "emoji"),
 			answers: aliases(map[string]string{
@@ -200,7 +201,7 @@ func aliases(of map[string]string) map[string]reply {
 	return answers
 }
 
-// stage returns the scene's sessions, before an API that answers as it says.
+// stage returns the sessions of the scene, with an API that answers as in the scene.
 func (s scene) stage() *collector.Sessions {
 	options := []func(*collector.Options){width(100)}
 	if s.devices {
@@ -214,7 +215,7 @@ func (s scene) stage() *collector.Sessions {
 	return sessions
 }
 
-// gatherer returns a registry that checks everything it can, with c in it.
+// gatherer returns a registry with c that performs all checks.
 func gatherer(t *testing.T, c prometheus.Collector) prometheus.Gatherer {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -224,7 +225,7 @@ func gatherer(t *testing.T, c prometheus.Collector) prometheus.Gatherer {
 	return registry
 }
 
-// registered lets a registry check what is gathered.
+// registered is a Collector of gathered series, so that a registry checks them.
 type registered struct{ prometheus.Gatherer }
 
 // Describe implements prometheus.Collector.
@@ -259,7 +260,7 @@ func (s series) Write(out *dto.Metric) error {
 	return nil
 }
 
-// scrape gathers from the sessions with a deadline after 9.5 s.
+// scrape gathers the sessions with a deadline of 9.5 s.
 func scrape(t *testing.T, sessions *collector.Sessions) []*dto.MetricFamily {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 9500*time.Millisecond)
@@ -279,7 +280,7 @@ func TestExposition(t *testing.T) {
 	}
 }
 
-// What is served is what a registry that checks everything would serve, but for the order of the series.
+// The series are the same as those of a registry that performs all checks, except for their order.
 func TestGatherIsWhatARegistryGathers(t *testing.T) {
 	sorted := func(text string) []string { return slices.Sorted(strings.SplitSeq(text, "\n")) }
 	for _, s := range scenes(t) {
@@ -297,7 +298,7 @@ func TestGatherIsWhatARegistryGathers(t *testing.T) {
 	}
 }
 
-// text writes families in Prometheus' text format, and checks that they can be read again.
+// text formats families in Prometheus' text format, and checks that it can be parsed.
 func text(t *testing.T, families []*dto.MetricFamily) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -371,7 +372,7 @@ func TestSeriesComeInTheOrderOfTheFile(t *testing.T) {
 	})
 }
 
-// The scenes show every metric that there is.
+// Every metric appears in a scene.
 func TestEveryMetricIsExposedSomewhere(t *testing.T) {
 	exposed := map[string]bool{}
 	for _, s := range scenes(t) {
@@ -384,12 +385,12 @@ func TestEveryMetricIsExposedSomewhere(t *testing.T) {
 	equal(t, "number of metrics", len(exposed), 20)
 }
 
-// Both ends of a window come from the same choice, which is made anew for each scrape: it is open from its begin on and
-// no longer at its end, in which instant the next one takes its place.
+// Both ends of a window belong to the same window, which each scrape selects again. A window includes its start but not
+// its end, when the next one takes its place.
 func TestWindowsFollowTheClock(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		began := time.Now()
-		s := newStand(every(reply{after: 5 * time.Second, err: failure(rufus.Network)})) // the scrape's begin counts
+		s := newStand(every(reply{after: 5 * time.Second, err: failure(rufus.Network)})) // the start of the scrape counts
 		sessions := s.Sessions([]entry.Entry{expected(token("finish"), 10, 20, 30, 40)})
 		for _, test := range []struct {
 			at          time.Duration
@@ -418,7 +419,7 @@ func TestWindowsFollowTheClock(t *testing.T) {
 	})
 }
 
-// Prometheus' linter has nothing to say.
+// Prometheus' linter reports nothing.
 func TestLint(t *testing.T) {
 	for _, s := range scenes(t) {
 		inFakeTime(t, func(t *testing.T) {
@@ -430,7 +431,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// Every HELP is a sentence: the first thing that one sees of a metric in Prometheus.
+// Every HELP is a sentence.
 func TestHelp(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		for _, s := range scenes(t) {
@@ -447,7 +448,7 @@ func TestHelp(t *testing.T) {
 	})
 }
 
-// A probe exposes the very series that a scrape of everything does: the union of the labels of all entries included.
+// A probe has the same series as a full scrape, including the label names of all entries.
 func TestAProbeExposesTheSameSeries(t *testing.T) {
 	for _, s := range scenes(t) {
 		t.Run(s.file, func(t *testing.T) {
@@ -469,7 +470,7 @@ func TestAProbeExposesTheSameSeries(t *testing.T) {
 	}
 }
 
-// A scrape that was given up delivers what it is given: every entry is there, and says timeout.
+// A scrape whose context is cancelled has every entry, with the reason timeout.
 func TestAScrapeWithoutTime(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: time.Second, session: counting(1)}), deviceMetrics)
@@ -482,7 +483,7 @@ func TestAScrapeWithoutTime(t *testing.T) {
 	})
 }
 
-// What describes the exporter itself: after one request of each outcome, with one in flight and a wait.
+// The metrics about the exporter: after one request of each outcome, with one in flight and a wait.
 func TestExporter(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{err: wait(90 * time.Second)}))
@@ -517,7 +518,7 @@ func TestExporter(t *testing.T) {
 	})
 }
 
-// The histogram has native buckets beside the classic ones.
+// The histogram has native buckets as well as classic ones.
 func TestNativeHistogram(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{}))

@@ -23,8 +23,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// inFakeTime runs f with a clock that stands while anything runs and jumps when all is waiting. It then lets every
-// request come to its end; a goroutine that is left over fails the test as a deadlock.
+// inFakeTime runs f with a fake clock that advances when all goroutines wait. Then it waits for all requests to end. A
+// goroutine that is left fails the test as a deadlock.
 func inFakeTime(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -33,14 +33,14 @@ func inFakeTime(t *testing.T, f func(*testing.T)) {
 	})
 }
 
-// request is one that the API was sent.
+// request is a request to the API.
 type request struct {
-	name string // of the session, or "devices" for their list
-	nth  int    // of all requests, from 1
-	of   int    // of those for the same name, from 1
+	name string // of the session, or "devices" for the list
+	nth  int    // counts all requests, from 1
+	of   int    // counts those for the same name, from 1
 }
 
-// reply is what comes of a request.
+// reply is the answer to a request.
 type reply struct {
 	after   time.Duration
 	session rufus.Session
@@ -49,7 +49,7 @@ type reply struct {
 	panics  any
 }
 
-// api is a collector.Source that says what a test makes it say. It keeps a diary of when it was asked for what.
+// api is a collector.Source whose answers a test determines. It keeps a diary of all requests.
 type api struct {
 	reply func(request) reply
 
@@ -66,7 +66,7 @@ func newAPI(say func(request) reply) *api {
 	return &api{reply: say, begun: time.Now(), asked: make(map[string]int)}
 }
 
-// every request is answered alike.
+// every answers all requests in the same way.
 func every(r reply) func(request) reply { return func(request) reply { return r } }
 
 // State implements collector.Source.
@@ -97,7 +97,7 @@ func (a *api) answer(ctx context.Context, name string) reply {
 	}()
 	time.Sleep(r.after)
 	if err := ctx.Err(); err != nil {
-		return reply{err: err} // a request belongs to no scrape: nobody may cancel it
+		return reply{err: err} // requests do not depend on a scrape, so nobody may cancel them
 	}
 	if r.panics != nil {
 		panic(r.panics)
@@ -105,7 +105,7 @@ func (a *api) answer(ctx context.Context, name string) reply {
 	return r
 }
 
-// sent returns the diary, "when name" for each request in their order, and begins a new one.
+// sent returns the diary, as "when name" for each request, and starts a new one.
 func (a *api) sent() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -114,15 +114,15 @@ func (a *api) sent() []string {
 	return diary
 }
 
-// secretPrefix makes secrets of names: what a log or a label must not contain.
+// secretPrefix is the prefix of all tokens and ids. No log and no label may contain it.
 const secretPrefix = "5EC2E7-"
 
-// token returns an entry that follows the token of that name.
+// token returns an entry that follows a token made from that name.
 func token(name string) entry.Entry {
 	return entry.Entry{Name: name, Target: rufus.Target{Follows: rufus.Token, ID: rufus.NewSecret(secretPrefix + name)}}
 }
 
-// device returns an entry that follows the device of that name.
+// device returns an entry that follows a device whose id is made from that name.
 func device(name string) entry.Entry {
 	return entry.Entry{Name: name, Target: rufus.Target{Follows: rufus.Device, ID: rufus.NewSecret(secretPrefix + name)}}
 }
@@ -136,7 +136,7 @@ func tokens(names ...string) []entry.Entry {
 	return entries
 }
 
-// counting returns a session that is active and has so many passings.
+// counting returns an active session with that many passings.
 func counting(passings int64) rufus.Session {
 	return rufus.Session{Active: true, Passings: rufus.Some(passings)}
 }
@@ -146,12 +146,12 @@ func failure(reason rufus.Reason) error {
 	return &rufus.Error{Reason: reason, Detail: "as the test said"}
 }
 
-// wait returns the error of an API that wants to be left alone.
+// wait returns the error of an API that asks to wait.
 func wait(d time.Duration) error {
 	return &rufus.Error{Reason: rufus.RateLimited, Detail: "status 429", Wait: d}
 }
 
-// stand is an API with the fetcher before it, and the log of both.
+// stand is an API, its fetcher and the log.
 type stand struct {
 	*api
 	*collector.Fetcher
@@ -159,8 +159,8 @@ type stand struct {
 	level *slog.LevelVar // of the log
 }
 
-// newStand returns one in the synctest bubble of its caller. At most eight requests are in flight unless options say
-// otherwise.
+// newStand returns a stand in the synctest bubble of its caller. The limit is eight concurrent requests unless options
+// change it.
 func newStand(say func(request) reply, options ...func(*collector.Options)) stand {
 	s := stand{api: newAPI(say), log: &lab.Log{}, level: new(slog.LevelVar)}
 	o := collector.Options{
@@ -186,13 +186,13 @@ func minInterval(d time.Duration) func(*collector.Options) {
 
 func deviceMetrics(o *collector.Options) { o.DeviceMetrics = true }
 
-// fetched is a report and when it came.
+// fetched is a report and when it was returned.
 type fetched struct {
 	collector.Report
-	at time.Duration // since the beginning of the API's diary
+	at time.Duration // since the start of the API's diary
 }
 
-// fetch asks for all entries with the scrape's time limit.
+// fetch fetches all entries with the deadline of a scrape.
 func (s stand) fetch(sessions *collector.Sessions, limit time.Duration) fetched {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()

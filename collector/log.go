@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// event is something to be logged that happened while the scheduler's lock was held.
+// event is a log entry that was created while the scheduler's lock was held.
 type event struct {
 	at    time.Time
-	kind  string             // events of the same kind have one line
-	name  string             // of the session, if it is about one
-	write func(of slog.Attr) // writes the line, with the sessions that it is about
+	kind  string             // events of the same kind share one line
+	name  string             // of the session, if the event is about one
+	write func(of slog.Attr) // logs the line, with an attribute for the sessions
 }
 
 const (
-	// eventsWithin bounds how long events wait for the last fetch in progress to log them, so that sessions that change
-	// alike in overlapping fetches have one line.
+	// eventsWithin is how long events wait for the last fetch in progress. Then sessions that change in the same way in
+	// overlapping fetches share one line.
 	eventsWithin = 10 * time.Second
-	// maxNames bounds those in a line.
+	// maxNames is the maximum number of names in a line.
 	maxNames = 10
 )
 
-// changeLocked notes when a resource begins to fail, changes its reason or can be read again, and when something else
-// than before is unreadable in its answers.
+// changeLocked adds an event when a resource starts to fail, fails for another reason or can be read again, and when
+// other members of its answer are unreadable than before.
 func (s *scheduler) changeLocked(r *request) {
 	resource := r.resource
 	if fields := r.answer.Session.Unreadable; fields != "" && fields != resource.unreadable && resource.name != "" {
@@ -53,7 +53,7 @@ func (s *scheduler) changeLocked(r *request) {
 	s.events = append(s.events, e)
 }
 
-// takeEventsLocked returns what is to be logged now.
+// takeEventsLocked returns and removes the events that must be logged now.
 func (s *scheduler) takeEventsLocked(now time.Time) []event {
 	if s.fetches > 0 && (len(s.events) == 0 || now.Sub(s.events[0].at) < eventsWithin) {
 		return nil
@@ -63,7 +63,7 @@ func (s *scheduler) takeEventsLocked(now time.Time) []event {
 	return events
 }
 
-// log writes events, a line for each kind.
+// log logs events, one line for each kind.
 func log(events []event) {
 	for len(events) > 0 {
 		first := events[0]
@@ -84,7 +84,7 @@ func log(events []event) {
 	}
 }
 
-// logAnswer writes each answer at debug level.
+// logAnswer logs an answer at debug level.
 func (f *Fetcher) logAnswer(r *request) {
 	what := slog.String("session", r.name)
 	if r.resource.isList() {

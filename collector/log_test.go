@@ -10,7 +10,7 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// Sessions that change alike in one scrape have one line in the log, with how many and who the first are.
+// Sessions that change in the same way in one scrape share a line in the log, with their number and the first names.
 func TestOneLineForAllThatChangeAlike(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		var down error
@@ -56,7 +56,7 @@ func TestOneLineForAllThatChangeAlike(t *testing.T) {
 	})
 }
 
-// Probes of one session each, at the same time, are a scrape too.
+// Concurrent probes of one session each share a line too.
 func TestOneLineForProbesTogether(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: time.Second, err: failure(rufus.Network)}), width(2))
@@ -72,7 +72,7 @@ func TestOneLineForProbesTogether(t *testing.T) {
 	})
 }
 
-// Where somebody always waits, the log does not wait for ever.
+// Even if there is always a fetch in progress, changes are logged.
 func TestTheLogDoesNotWaitForever(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -89,7 +89,7 @@ func TestTheLogDoesNotWaitForever(t *testing.T) {
 	})
 }
 
-// What a request finds out when nobody waits any more is logged when the last of them ends.
+// If nobody waits for requests any more, their changes are logged when the last one ends.
 func TestWhatComesAfterTheScrapeIsLogged(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -108,7 +108,7 @@ func TestWhatComesAfterTheScrapeIsLogged(t *testing.T) {
 	})
 }
 
-// What the API asks for is in the log once, at both ends.
+// The start and the end of a pause are logged once.
 func TestTheLogHasTheAccountsWait(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -127,7 +127,7 @@ func TestTheLogHasTheAccountsWait(t *testing.T) {
 	})
 }
 
-// What is unreadable in the answers about a session is logged once, and again when it is something else.
+// Unreadable members of a session are logged once, and again when they change.
 func TestTheLogHasWhatIsUnreadable(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		fields := ""

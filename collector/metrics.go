@@ -15,11 +15,11 @@ import (
 	"rufus_exporter/window"
 )
 
-// metric is one gauge of an entry: add a line to the tables below to expose another field.
+// metric is one gauge of an entry. To expose another field, add a line to the tables below.
 type metric struct {
 	name, help string
 	value      func(*Status) (value float64, ok bool)
-	// labels are those beyond the entry's own, and labelValues their values.
+	// labels are additional to the entry's own labels. labelValues returns their values.
 	labels      []string
 	labelValues func(*Status) []string
 }
@@ -27,12 +27,12 @@ type metric struct {
 var sessionMetrics = []metric{
 	{
 		name:  "rufus_session_up",
-		help:  "Whether this scrape has a valid answer about the session (1) or not (0).",
+		help:  "1 if this scrape has a valid answer about the session, 0 if not.",
 		value: func(s *Status) (float64, bool) { return number(s.Err == nil), true },
 	},
 	{
 		name:   "rufus_session_error",
-		help:   "1 while the session cannot be read, with the reason; absent while it can.",
+		help:   "Always 1, with the reason why the session cannot be read; absent while it can be read.",
 		value:  func(s *Status) (float64, bool) { return 1, s.Err != nil },
 		labels: []string{"reason"},
 		labelValues: func(s *Status) []string {
@@ -41,8 +41,8 @@ var sessionMetrics = []metric{
 	},
 	{
 		name: "rufus_session_fetch_duration_seconds",
-		help: "Duration of the request whose answer is shown, in seconds, without waiting for its turn; " +
-			"absent when none was made.",
+		help: "Duration of the request that the values come from, in seconds, without its time in the queue; " +
+			"absent if no request was made.",
 		value: func(s *Status) (float64, bool) { return s.Duration.Seconds(), !s.At.IsZero() },
 	},
 	{
@@ -57,13 +57,13 @@ var sessionMetrics = []metric{
 	},
 	{
 		name: "rufus_session_active",
-		help: "Whether the session receives passings (1), or is closed, or its device has none that is active (0), " +
-			"from active; absent while the session cannot be read.",
+		help: "1 if the session receives passings, 0 if it is closed or its device has no active session, from active; " +
+			"absent while the session cannot be read.",
 		value: whileUp(func(s rufus.Session) (float64, bool) { return number(s.Active), true }),
 	},
 	{
 		name: "rufus_session_passings",
-		help: "Number of passings of the session, raw detections, not participants, from passings; " +
+		help: "Number of passings of the session (raw detections, not participants), from passings; " +
 			"absent while unknown.",
 		value: whileUp(func(s rufus.Session) (float64, bool) {
 			passings, ok := s.Passings.Get()
@@ -84,32 +84,32 @@ var sessionMetrics = []metric{
 	},
 	{
 		name: "rufus_session_creation_timestamp",
-		help: "Time when the session was made, in Unix seconds, from creation_date; it changes when a followed device " +
+		help: "Time when the session was created, in Unix seconds, from creation_date; changes when a followed device " +
 			"gets a new session; absent while unknown.",
 		value: whileUp(func(s rufus.Session) (float64, bool) { return timestamp(s.Created) }),
 	},
 	{
 		name: "rufus_session_duration_timestamp",
-		help: "An instant of undocumented meaning, in Unix seconds, from duration: not for alerts; " +
+		help: "Time of undocumented meaning, in Unix seconds, from duration; not suitable for alerts; " +
 			"absent while unknown.",
 		value: whileUp(func(s rufus.Session) (float64, bool) { return timestamp(s.Duration) }),
 	},
 	{
 		name: "rufus_session_silent_after_seconds",
-		help: "How long an active session may be without a new passing before that is an alarm, in seconds, from " +
-			"silent_after of the configuration; absent where that is not set.",
+		help: "Time without a new passing after which an active session counts as silent, in seconds, from " +
+			"silent_after in the configuration; absent if it is not set.",
 		value: func(s *Status) (float64, bool) { return s.Entry.SilentAfter.Seconds(), s.Entry.SilentAfter > 0 },
 	},
 	{
 		name: "rufus_session_expected_from_timestamp",
 		help: "Start of the window in which passings are expected, in Unix seconds, from expected in the configuration; " +
-			"of several windows the open one, else the next, else the last; absent when none is declared.",
+			"of several windows the open one, else the next, else the last; absent if no window is declared.",
 		value: ofWindow(func(w window.Window) time.Time { return w.From }),
 	},
 	{
 		name: "rufus_session_expected_until_timestamp",
 		help: "End of the window in which passings are expected, in Unix seconds, from expected in the configuration; " +
-			"of several windows the open one, else the next, else the last; absent when none is declared.",
+			"of several windows the open one, else the next, else the last; absent if no window is declared.",
 		value: ofWindow(func(w window.Window) time.Time { return w.Until }),
 	},
 }
@@ -122,7 +122,7 @@ var deviceMetrics = []metric{
 	},
 	{
 		name: "rufus_device_charging",
-		help: "Whether the followed device is charging (1) or not (0), from charging; absent while unknown.",
+		help: "1 if the followed device is charging, 0 if not, from charging; absent while unknown.",
 		value: ofDevice(func(h rufus.DeviceHealth) (float64, bool) {
 			charging, ok := h.Charging.Get()
 			return number(charging), ok
@@ -141,7 +141,7 @@ var deviceMetrics = []metric{
 	},
 	{
 		name:        "rufus_device_info",
-		help:        "Always 1, with the model and the firmware of the followed device; absent while it is not listed.",
+		help:        "Always 1, with the model and the firmware of the followed device; absent if it is not listed.",
 		value:       ofDevice(func(rufus.DeviceHealth) (float64, bool) { return 1, true }),
 		labels:      []string{"model", "firmware"},
 		labelValues: healthLabels(func(h rufus.DeviceHealth) []string { return []string{h.Model, h.Firmware} }),
@@ -155,14 +155,14 @@ var deviceMetrics = []metric{
 	},
 }
 
-// devicesUp is of the list of devices itself.
+// devicesUp is about the list of devices, not about an entry.
 var devicesUp = metric{
 	name:  "rufus_devices_up",
-	help:  "1 if the list of devices could be read, 0 if not; absent if nothing needs it.",
+	help:  "1 if the list of devices could be read, 0 if not; absent if it is not needed.",
 	value: func(s *Status) (float64, bool) { return number(s.Err == nil), true },
 }
 
-// whileUp returns a value function that gives nothing while the entry cannot be read: no value outlives its answer.
+// whileUp returns a function for metric.value that has no value while the session cannot be read.
 func whileUp(value func(rufus.Session) (float64, bool)) func(*Status) (float64, bool) {
 	return func(s *Status) (float64, bool) {
 		if s.Err != nil {
@@ -172,7 +172,7 @@ func whileUp(value func(rufus.Session) (float64, bool)) func(*Status) (float64, 
 	}
 }
 
-// ofWindow returns a value function that gives nothing if no window is declared.
+// ofWindow returns a function for metric.value that has no value if no window is declared.
 func ofWindow(instant func(window.Window) time.Time) func(*Status) (float64, bool) {
 	return func(s *Status) (float64, bool) {
 		w, declared := s.Window.Get()
@@ -180,7 +180,7 @@ func ofWindow(instant func(window.Window) time.Time) func(*Status) (float64, boo
 	}
 }
 
-// ofDevice returns a value function that gives nothing where the device is not listed.
+// ofDevice returns a function for metric.value that has no value if the device is not listed.
 func ofDevice(value func(rufus.DeviceHealth) (float64, bool)) func(*Status) (float64, bool) {
 	return func(s *Status) (float64, bool) {
 		health, ok := s.Health.Get()
@@ -210,11 +210,11 @@ func timestamp(t rufus.Option[time.Time]) (float64, bool) {
 	return unixSeconds(instant), ok
 }
 
-// unixSeconds returns Unix seconds with their fraction, of any year.
+// unixSeconds returns t in Unix seconds, with their fraction. Unlike UnixNano, it works for any year.
 func unixSeconds(t time.Time) float64 { return float64(t.Unix()) + float64(t.Nanosecond())/1e9 }
 
-// labelsOf returns the labels that every series of an entry carries: session, those of common, and the union of all
-// entries' own, sorted.
+// labelsOf returns, for each entry, the labels of its series, sorted: session, the names in common, and the label names
+// of all entries.
 func labelsOf(entries []entry.Entry, common []string) [][]*dto.LabelPair {
 	set := map[string]struct{}{"session": {}}
 	for _, name := range common {
@@ -239,11 +239,12 @@ func labelsOf(entries []entry.Entry, common []string) [][]*dto.LabelPair {
 	return labels
 }
 
-// Gatherer returns what fetches the entries and makes the series of one scrape, which ends when ctx does. The series of
-// a metric come in the order of the configuration.
+// Gatherer returns a Gatherer for one scrape: it fetches the entries until ctx is done, and returns their series, in
+// the order of the configuration.
 //
-// It is none that a registry collects from: the registry would hash, compare and sort every series of every scrape to
-// check it, which at thousands of sessions costs half as much as fetching them. A test has a registry check it.
+// The series do not go through a registry. To check them, a registry hashes, compares and sorts every series of every
+// scrape, which for thousands of sessions takes half as long as fetching them. A test checks them with a registry
+// instead.
 func (s *Sessions) Gatherer(ctx context.Context) prometheus.Gatherer {
 	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		report := s.Fetch(ctx, s.fetcher.minInterval)
@@ -256,15 +257,15 @@ func (s *Sessions) Gatherer(ctx context.Context) prometheus.Gatherer {
 	})
 }
 
-// family returns m of each entry that has a value. labels are those of the entries, which its series share: copied and
-// sorted for each of them they would be most of the work.
+// family returns the series of m for all entries that have a value. labels are the labels of the entries. Series share
+// them, because copying and sorting them for each series would take most of the time.
 func (m *metric) family(statuses []Status, labels [][]*dto.LabelPair) *dto.MetricFamily {
 	type series struct {
 		metric dto.Metric
 		gauge  dto.Gauge
 		value  float64
 	}
-	var all []series // one piece of memory in place of three for each of them
+	var all []series // one allocation for all series, instead of three for each
 	family := &dto.MetricFamily{Name: &m.name, Help: &m.help, Type: dto.MetricType_GAUGE.Enum()}
 	for i := range statuses {
 		value, ok := m.value(&statuses[i])
@@ -287,7 +288,7 @@ func (m *metric) family(statuses []Status, labels [][]*dto.LabelPair) *dto.Metri
 	return family
 }
 
-// withLabels returns common and the named values in one, sorted by name.
+// withLabels returns common and the labels with these names and values in one list, sorted by name.
 func withLabels(common []*dto.LabelPair, names, values []string) []*dto.LabelPair {
 	pairs := slices.Grow(slices.Clip(common), len(names))
 	further := make([]dto.LabelPair, len(names))

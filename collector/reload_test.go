@@ -25,14 +25,13 @@ func TestAnswersOfUnchangedEntriesSurviveAReload(t *testing.T) {
 		equal(t, "outcomes", s.fetch(sessions, time.Second).outcomes(), "finish-10k 1, start 1, new 1")
 		equal(t, "requests", s.sent(), []string{"0s new"})
 
-		// What was removed is forgotten: when it comes back, it is asked for again.
+		// Removed sessions are forgotten: when they are added again, they are fetched again.
 		sessions = s.Sessions(tokens("turn", "start"))
 		equal(t, "outcomes", s.fetch(sessions, time.Second).outcomes(), "turn 2, start 1")
 	})
 }
 
-// A scrape keeps the entries that it began with, whatever is reloaded meanwhile. What it learns of an entry that was
-// removed stays with it.
+// A scrape keeps its entries during a reload. Its answers about removed entries are not kept.
 func TestAReloadDuringAScrape(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -49,7 +48,7 @@ func TestAReloadDuringAScrape(t *testing.T) {
 	})
 }
 
-// Also a failure that a scrape joined is asked about once more, although nothing is remembered of a removed entry.
+// After a failure that a scrape joined, there is a second request, even if its entry has been removed.
 func TestAReloadDuringAJoinedFailure(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -69,7 +68,7 @@ func TestAReloadDuringAJoinedFailure(t *testing.T) {
 	})
 }
 
-// Requests in flight before and after a reload share the one limit.
+// Requests before and after a reload share the limit.
 func TestAReloadKeepsTheLimit(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: time.Second, session: counting(1)}), width(2))
@@ -82,7 +81,7 @@ func TestAReloadKeepsTheLimit(t *testing.T) {
 	})
 }
 
-// replaced returns s with a Fetcher in place of the one before, as after a reload that changes the api section.
+// replaced returns s with a new Fetcher that replaces the previous one, as after a reload that changes the api section.
 func (s stand) replaced(limit int) stand {
 	s.Fetcher = collector.NewFetcher(collector.Options{
 		Source: s.api, MaxConcurrentRequests: limit, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Replaces: s.Fetcher,
@@ -90,7 +89,7 @@ func (s stand) replaced(limit int) stand {
 	return s
 }
 
-// The limit is one of the process: requests of the Fetchers that were replaced count until they end.
+// The limit is for the whole process: requests of replaced Fetchers count until they end.
 func TestOneLimitForAllFetchers(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: 5 * time.Second, session: counting(1)}), width(8))
@@ -108,12 +107,11 @@ func TestOneLimitForAllFetchers(t *testing.T) {
 	})
 }
 
-// A new limit holds at once: for what is queued when it is higher, and as soon as enough requests have ended when it is
-// lower.
+// A new limit applies immediately: a higher one to queued requests, a lower one as soon as enough requests have ended.
 func TestANewLimit(t *testing.T) {
 	for _, test := range []struct {
 		before, after int
-		sent          string // of the scrape before and, a second later, the one after
+		sent          string // by the scrape before the reload, and by one a second later
 	}{
 		{1, 3, "0s 1s 1s 2s 3s 3s 4s 5s"},
 		{4, 1, "0s 0s 0s 0s 2s 4s 6s 8s"},
@@ -131,7 +129,7 @@ func TestANewLimit(t *testing.T) {
 	}
 }
 
-// A wait that the API asked for holds nobody back who asks another one.
+// A wait that one API asked for does not delay requests to another API.
 func TestAWaitOfAReplacedFetcher(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -149,7 +147,7 @@ func TestAWaitOfAReplacedFetcher(t *testing.T) {
 	})
 }
 
-// The log says when an entry begins to fail, changes its reason and recovers, and no more than that.
+// The log reports when an entry starts to fail, fails for another reason and recovers, and nothing else.
 func TestTheLogHasWhatChanges(t *testing.T) {
 	failing := func(reason string) []string {
 		return []string{`level=WARN msg="cannot read session" session=finish err="` + reason + `: as the test said"`}
@@ -182,7 +180,7 @@ func TestTheLogHasWhatChanges(t *testing.T) {
 			equal(t, step.what, s.log.Lines(), step.log)
 		}
 
-		// A reload forgets what was logged of removed entries alone.
+		// A reload only forgets what was logged about removed entries.
 		s.fetch(s.Sessions(tokens("finish")), time.Second)
 		equal(t, "an entry that stayed", s.log.Lines(), []string{})
 		s.Sessions(tokens("good"))
@@ -222,7 +220,7 @@ func TestEveryAnswerIsLoggedAtDebug(t *testing.T) {
 	})
 }
 
-// Nothing is remembered of a request that its client cancelled before it was sent, whatever is reloaded meanwhile.
+// A request that its client cancelled before it was sent leaves no trace, even with a reload in between.
 func TestNothingStaysOfAnAbandonedQueue(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: 3 * time.Second, session: counting(1)}), width(1))

@@ -15,48 +15,49 @@ import (
 )
 
 const (
-	// missingFor is how long a device stays after the account no longer has it, so that unbinding one in a race rings.
+	// missingFor is how long a device is kept after it has left the account, so that an alert fires if somebody unbinds it
+	// during a race.
 	missingFor = time.Hour
-	// quietFor is how long a renamed device keeps its name after its last passing, so that a rename in a race breaks no
-	// alert.
+	// quietFor is how long a renamed device keeps its old name after its last passing, so that renaming it during a race
+	// breaks no alert.
 	quietFor = time.Hour
 )
 
-// Roster decides which sessions there are: the entries under sessions, and those of the devices that a plan follows. It
-// reads the list of devices from its Fetcher and makes new Sessions whenever there is a new list.
-//
-// While the list cannot be read, nothing changes.
+// Roster decides which sessions to fetch: the entries under sessions, and those of the devices that a plan follows. It
+// gets the list of devices from its Fetcher and creates new Sessions when the list changes. While the list cannot be
+// read, the Sessions stay the same.
 type Roster struct {
 	fetcher *Fetcher
 	listed  []entry.Entry
 	plan    *discovery.Plan // nil: no devices are followed
 	current atomic.Pointer[Sessions]
 
-	mu       sync.Mutex // is never taken while the scheduler's lock is held
-	replaced bool       // by another Roster; from then on nothing changes
+	mu       sync.Mutex // must not be locked while the scheduler's lock is held
+	replaced bool       // by another Roster; this one no longer changes
 	list     *rufus.DeviceList
 	devices  map[rufus.Secret]*knownDevice // of the account, by id in upper case
-	problem  string                        // of the plan, according to the log
+	problem  string                        // with the plan, as last logged
 }
 
-// knownDevice is what a Roster knows of a device.
+// knownDevice is the state of a device in a Roster.
 type knownDevice struct {
 	discovery.Device                    // as last listed
-	missingSince     time.Time          // since which complete lists lack it; zero: it is listed
-	followed         discovery.Followed // by a rule; without a name if by none
+	missingSince     time.Time          // when it disappeared from the list; zero while it is listed
+	followed         discovery.Followed // its entry; without a name if no rule follows it
 	named            discovery.Device   // what it was when followed was decided
 
 	passings rufus.Option[int64] // of its session, as last seen
-	// lastPassing is when the last passing was seen, or the device was first; zero: there was none since then.
+	// lastPassing is when the last new passing was seen. Until then it is when the device was first listed, or zero if its
+	// session had no passings.
 	lastPassing time.Time
 }
 
-// Roster returns the sessions of these entries and of what plan follows, which may be nil. They are fetched through f
-// from now on. What f knows of other targets is forgotten, and each wait that the API asked for is cut short to one
-// try, since a human may have fixed its cause.
+// Roster returns a Roster of these entries and of the devices that plan follows. plan may be nil. f forgets the state
+// of all other targets. It also ends each wait that the API asked for, because the reload may have fixed the cause: a
+// single request probes the API.
 //
-// What before knows of devices is known to the new Roster, so that no device is lost when the list cannot be read at
-// the time of a reload. All names are decided anew. before may be nil, and must not be used for anything else.
+// The new Roster takes over the known devices of before, so that no device is lost if the list cannot be read at the
+// time of a reload. All names are decided again. before may be nil. It no longer follows changes of the list.
 func (f *Fetcher) Roster(entries []entry.Entry, plan *discovery.Plan, before *Roster) *Roster {
 	r := &Roster{fetcher: f, listed: entries, plan: plan, devices: map[rufus.Secret]*knownDevice{}}
 	if before != nil {
@@ -77,8 +78,9 @@ func (f *Fetcher) Roster(entries []entry.Entry, plan *discovery.Plan, before *Ro
 	return r
 }
 
-// Sessions returns the sessions to be asked for now, and sends for the list of devices if that is due. If the list
-// could never be read, it waits for it: for half of the time until ctx ends, as the other half is for the sessions.
+// Sessions returns the sessions to fetch now, and requests the list of devices if it is too old. If the list has never
+// been read, Sessions waits for it, but only for half of the time until ctx is done: the other half is for the
+// sessions.
 func (r *Roster) Sessions(ctx context.Context) *Sessions {
 	if r.plan != nil {
 		r.fetcher.refreshList(ctx)
@@ -94,8 +96,8 @@ func (r *Roster) Sessions(ctx context.Context) *Sessions {
 	return r.current.Load()
 }
 
-// unchangedLocked reports whether the list says the same as the one before, and nothing else is left to decide. That is
-// so for almost every list.
+// unchangedLocked reports whether the new list has the same content as the previous one and no decision is pending.
+// This is the case for almost every list.
 func (r *Roster) unchangedLocked() bool {
 	n := 0
 	for id, health := range r.list.All() {
@@ -116,10 +118,10 @@ func deviceOf(h rufus.DeviceHealth) discovery.Device {
 	return discovery.Device{ID: h.ID, Alias: h.Alias, SerialNumber: h.SerialNumber, Model: h.Model}
 }
 
-// Current returns the sessions that were last asked for.
+// Current returns the latest sessions, without a request.
 func (r *Roster) Current() *Sessions { return r.current.Load() }
 
-// replaceLocked makes new Sessions out of the list.
+// replaceLocked creates new Sessions from the list.
 func (r *Roster) replaceLocked(reload bool) {
 	var result discovery.Result
 	entries := slices.Clone(r.listed)
@@ -140,7 +142,7 @@ func (r *Roster) replaceLocked(reload bool) {
 	r.logLocked(before, sessions)
 }
 
-// followLocked brings what is known of the devices up to date and applies the plan to them.
+// followLocked updates the known devices and applies the plan to them.
 func (r *Roster) followLocked(now time.Time) discovery.Result {
 	r.observeLocked(now)
 	if r.list != nil {
@@ -165,7 +167,8 @@ func (r *Roster) followLocked(now time.Time) discovery.Result {
 	return result
 }
 
-// readLocked takes what the list says. A device that is not in it may be in the rest of an incomplete one.
+// readLocked updates the known devices from the list. If the list is incomplete, a device that is not in it may still
+// belong to the account.
 func (r *Roster) readLocked(now time.Time) {
 	for id, health := range r.list.All() {
 		d := r.devices[id]
@@ -192,7 +195,8 @@ func (r *Roster) readLocked(now time.Time) {
 	}
 }
 
-// observeLocked notes passings, and that devices are there whatever the list says because their sessions are active.
+// observeLocked updates the time of the last passing. It also restarts the time that a device is missing while its
+// session is active, because the list may be wrong.
 func (r *Roster) observeLocked(now time.Time) {
 	f := r.fetcher
 	f.scheduler.mu.Lock()
@@ -219,7 +223,7 @@ func (r *Roster) observeLocked(now time.Time) {
 	}
 }
 
-// logLocked logs what has changed between the two. What a reload changes is logged by whoever reloads.
+// logLocked logs the differences between two Sessions. before is nil after a reload, whose changes the caller logs.
 func (r *Roster) logLocked(before, after *Sessions) {
 	logger := r.fetcher.logger
 	problem := ""
@@ -242,5 +246,5 @@ func (r *Roster) logLocked(before, after *Sessions) {
 
 func first(names []string) slog.Value { return slog.AnyValue(names[:min(len(names), maxNames)]) }
 
-// ErrNoList says that there may be more devices to follow than are known.
+// ErrNoList means that devices may be missing from the sessions.
 var ErrNoList = errors.New("the list of devices could not be read yet")

@@ -16,17 +16,17 @@ import (
 	"rufus_exporter/window"
 )
 
-// account is an API with a list of devices that a test changes. Every session is active and has 31 passings, unless
-// sessions says otherwise.
+// account is an API with a list of devices that a test can change. Every session is active and has 31 passings, unless
+// sessions has another answer.
 type account struct {
 	stand
 	list     reply
 	sessions map[string]reply
 	roster   *collector.Roster
-	longest  time.Duration // of the scrapes of after
+	longest  time.Duration // the longest duration of the scrapes in after
 }
 
-// newAccount has a list of these devices: see listOf.
+// newAccount returns an account with these devices: see listOf.
 func newAccount(t *testing.T, aliases ...string) *account {
 	t.Helper()
 	a := &account{sessions: map[string]reply{}}
@@ -43,8 +43,8 @@ func newAccount(t *testing.T, aliases ...string) *account {
 	return a
 }
 
-// listOf returns a complete list of devices, each given as "name" or "name=alias": the first part makes its id and serial
-// number.
+// listOf returns a complete list of devices, each given as "name" or "name=alias". The id and the serial number are
+// made from the name.
 func listOf(t *testing.T, devicesOf ...string) rufus.DeviceList {
 	t.Helper()
 	return devices(t, true, records(devicesOf)...)
@@ -61,10 +61,10 @@ func records(devicesOf []string) (records []string) {
 	return records
 }
 
-// gone is how a device answers that was unbound: the API knows no session of it.
+// gone is the answer about an unbound device: it has no session.
 var gone = reply{}
 
-// rule follows devices by their alias; race is a template.
+// rule returns a rule that follows devices by their alias. race is a template.
 func rule(t *testing.T, alias, race string) discovery.Rule {
 	t.Helper()
 	var r discovery.Rule
@@ -80,7 +80,7 @@ func rule(t *testing.T, alias, race string) discovery.Rule {
 	return r
 }
 
-// plan follows every device, at most 100.
+// plan returns a plan that follows every device, at most 100.
 func plan(rules ...discovery.Rule) *discovery.Plan {
 	if rules == nil {
 		rules = []discovery.Rule{{}}
@@ -88,19 +88,19 @@ func plan(rules ...discovery.Rule) *discovery.Plan {
 	return &discovery.Plan{Rules: rules, MaxDevices: 100}
 }
 
-// follow uses a configuration.
+// follow applies a configuration.
 func (a *account) follow(p *discovery.Plan, entries ...entry.Entry) {
 	a.roster = a.Roster(entries, p, a.roster)
 }
 
-// scrape asks for everything, as /metrics does.
+// scrape fetches everything, like /metrics.
 func (a *account) scrape() fetched {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return a.fetchUntil(ctx, a.roster.Sessions(ctx))
 }
 
-// after scrapes every 15 s for that long, and returns the last scrape.
+// after scrapes every 15 s for that long, and returns the last report.
 func (a *account) after(d time.Duration) (last fetched) {
 	a.longest = 0
 	for end := time.Now().Add(d); time.Now().Before(end); {
@@ -113,7 +113,7 @@ func (a *account) after(d time.Duration) (last fetched) {
 	return last
 }
 
-// A device that a rule follows has the series of one that is listed, with the same labels and values.
+// A device that a rule follows has the same series, labels and values as one that is listed under sessions.
 func TestADiscoveredDeviceIsLikeAListedOne(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		expected := []window.Window{{From: time.Now(), Until: time.Now().Add(time.Hour)}}
@@ -132,7 +132,7 @@ func TestADiscoveredDeviceIsLikeAListedOne(t *testing.T) {
 				ctx := context.Background()
 				var b strings.Builder
 				for line := range strings.Lines(text(t, scrape(t, a.roster.Sessions(ctx)))) {
-					if !strings.Contains(line, "rufus_devices_up") { // not with listed devices without device metrics
+					if !strings.Contains(line, "rufus_devices_up") { // absent for listed devices without device metrics
 						b.WriteString(line)
 					}
 				}
@@ -146,7 +146,8 @@ func TestADiscoveredDeviceIsLikeAListedOne(t *testing.T) {
 	})
 }
 
-// The list costs one call in 30 s, whatever asks and whether or not it succeeds. Only who knows no list at all waits.
+// The list takes one request in 30 s, regardless of the number of scrapes and of failures. Only a scrape before the
+// first list waits for it.
 func TestTheListIsReadOnceIn30Seconds(t *testing.T) {
 	for _, outcome := range []error{nil, failure(rufus.ServerError)} {
 		inFakeTime(t, func(t *testing.T) {
@@ -166,7 +167,7 @@ func TestTheListIsReadOnceIn30Seconds(t *testing.T) {
 					lists = append(lists, line)
 				}
 			}
-			equal(t, "first requests", times(lists[:3]), "0s 35s 1m10s") // scrapes at 2 + 30 s are too early by 2 s
+			equal(t, "first requests", times(lists[:3]), "0s 35s 1m10s") // the scrapes at 2 + 30 s are 2 s too early
 			equal(t, "requests in 5 min", len(lists), 9)
 		})
 	}
@@ -181,7 +182,7 @@ func TestOnlyTheFirstListIsWaitedFor(t *testing.T) {
 		equal(t, "first scrape", scrape.outcomes(), "start 31, turn 31")
 		equal(t, "its time", scrape.at, 3*time.Second)
 
-		// What is new comes with the scrape after the one that sent for the list.
+		// A new device appears in the scrape after the one that requested the list.
 		a.list.list = listOf(t, "turn", "finish")
 		a.list.after = 4 * time.Second
 		time.Sleep(40 * time.Second)
@@ -193,7 +194,7 @@ func TestOnlyTheFirstListIsWaitedFor(t *testing.T) {
 	})
 }
 
-// A list that takes its time at the beginning leaves half of the scrape to the sessions that are listed.
+// If the first list is slow, half of the scrape is left for the entries under sessions.
 func TestASlowFirstList(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t, "turn")
@@ -210,7 +211,7 @@ func TestASlowFirstList(t *testing.T) {
 	})
 }
 
-// While the list cannot be read, the devices of the last one go on being followed, and a device that was missing then
+// While the list cannot be read, the devices of the last list are still followed, and a device that was missing then
 // stays not found.
 func TestBlindnessChangesNothing(t *testing.T) {
 	for what, failed := range map[string]reply{
@@ -246,7 +247,7 @@ func TestBlindnessChangesNothing(t *testing.T) {
 	}
 }
 
-// A device that was unbound is not found for an hour and then forgotten. One that comes back is what it was.
+// An unbound device is not found for an hour and then forgotten. If it is bound again in time, everything is as before.
 func TestADeviceThatIsUnbound(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t, "turn", "finish")
@@ -265,7 +266,8 @@ func TestADeviceThatIsUnbound(t *testing.T) {
 	})
 }
 
-// A list can be wrong. A device whose session is active is there, and an incomplete list says nothing about the rest.
+// A list can be wrong: a device whose session is active exists, and an incomplete list does not show which devices are
+// missing.
 func TestADeviceThatIsOnlyMissingInTheList(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t, "turn", "finish")
@@ -280,7 +282,7 @@ func TestADeviceThatIsOnlyMissingInTheList(t *testing.T) {
 	})
 }
 
-// A rename in a race changes no name: not before an hour without a passing, or the next reload.
+// Renaming a device during a race changes its name only after an hour without a passing, or at the next reload.
 func TestADeviceThatIsRenamed(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		passings := int64(100)
@@ -291,7 +293,7 @@ func TestADeviceThatIsRenamed(t *testing.T) {
 		equal(t, "before", a.after(time.Minute).outcomes(), "START-5K 31, TURN-5K 100")
 
 		a.list.list = listOf(t, "box=FINISH-10K", "other=START-5K")
-		for range 3 { // a passing in every 50 minutes
+		for range 3 { // a passing every 50 minutes
 			equal(t, "renamed", a.after(50*time.Minute).outcomes(), fmt.Sprint("START-5K 31, TURN-5K ", passings))
 			passings++
 			count()
@@ -310,7 +312,7 @@ func TestADeviceThatIsRenamed(t *testing.T) {
 	})
 }
 
-// A device that never had a passing breaks nothing by another name.
+// A device that never had a passing is renamed immediately.
 func TestANewDeviceIsRenamedAtOnce(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t, "box=")
@@ -326,7 +328,7 @@ func TestANewDeviceIsRenamedAtOnce(t *testing.T) {
 	})
 }
 
-// A device that is new, or that gets the alias of another, takes the name of none that is counting.
+// A new or renamed device never gets the name of a device that is counting.
 func TestEqualAliasesInARace(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t, "one=FINISH")
@@ -339,7 +341,7 @@ func TestEqualAliasesInARace(t *testing.T) {
 	})
 }
 
-// The names of labels are those of the configuration, whatever devices there are.
+// Label names depend only on the configuration, not on the devices.
 func TestLabelNamesOfRules(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t)
@@ -373,7 +375,7 @@ func TestMoreDevicesThanMayBeFollowed(t *testing.T) {
 	})
 }
 
-// No text shows the id of any device of the account, followed or not.
+// No text contains the id of a device of the account, followed or not.
 func TestTheMaskHasAllDevices(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t, "turn", "ignored-box")
@@ -383,7 +385,7 @@ func TestTheMaskHasAllDevices(t *testing.T) {
 	})
 }
 
-// Answers about devices that are followed as before survive a reload and a new list.
+// Answers about devices survive a reload and a new list.
 func TestAnswersSurviveANewList(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t, "turn")
@@ -403,8 +405,8 @@ func TestAnswersSurviveANewList(t *testing.T) {
 	})
 }
 
-// A new key does not make the exporter forget what it follows, even if the list cannot be read with it. Nor does it
-// wait.
+// After a change of the key, the exporter still follows the known devices, even if the list cannot be read with the new
+// key. It does not wait for the list either.
 func TestANewFetcherKnowsTheDevices(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t, "turn", "finish")
@@ -422,7 +424,7 @@ func TestANewFetcherKnowsTheDevices(t *testing.T) {
 	})
 }
 
-// A scrape that began before a reload disturbs nothing after it.
+// A scrape that started before a reload changes nothing after it.
 func TestARosterThatWasReplaced(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t, "turn", "finish")

@@ -15,7 +15,7 @@ import (
 )
 
 // scheduler decides when each request is sent: first come, first served, at most limit at a time in the whole process.
-// Its lock guards its own fields and those marked so in the types below and in Fetcher.
+// Its lock guards its own fields, and fields of the types below and of Fetcher as their comments say.
 type scheduler struct {
 	mu       sync.Mutex
 	limit    int
@@ -25,21 +25,21 @@ type scheduler struct {
 	events   []event // not yet logged
 }
 
-// resource is something that a Fetcher can ask for.
+// resource is something that a Fetcher can fetch.
 type resource struct {
 	fetcher *Fetcher
-	target  rufus.Target // whose session this is; zero: the list of devices
+	target  rufus.Target // of the session; zero for the list of devices
 
 	// Guarded by the scheduler's lock.
-	name       string       // of the entry, for the log; empty: no longer configured
-	request    *request     // queued or in flight; nil: none
-	latest     *request     // that was answered, also with a failure; nil: none
-	missed     bool         // its turn did not come before the deadline of the last fetch
-	wait       wait         // that the API asked for in the last answer, if it did
-	reported   rufus.Reason // why it fails, according to the log
-	unreadable string       // in its last answer that had something unreadable, according to the log
+	name       string       // of the entry, for the log; empty if it is no longer configured
+	request    *request     // queued or in flight; nil if there is none
+	latest     *request     // the last one that has ended, even if it failed; nil if there was none
+	missed     bool         // its request was not sent before the deadline of the last fetch
+	wait       wait         // zero if the last answer did not ask for one
+	reported   rufus.Reason // why it fails, as last logged
+	unreadable string       // unreadable members of its answers, as last logged
 
-	list *rufus.DeviceList // the last that could be read; nil for a session
+	list *rufus.DeviceList // the last one that could be read; nil for a session
 }
 
 func (r *resource) isList() bool { return r.target == (rufus.Target{}) }
@@ -48,27 +48,27 @@ func (r *resource) isList() bool { return r.target == (rufus.Target{}) }
 type request struct {
 	resource *resource
 
-	// Guarded by the scheduler's lock until sent, and from then on not changed.
-	sent time.Time // zero: still queued
-	name string    // of the resource when it was sent
+	// Guarded by the scheduler's lock until the request is sent, and constant afterwards.
+	sent time.Time // zero while it is queued
+	name string    // of the resource when the request was sent
 
 	// Guarded by the scheduler's lock.
 	waiters  []waiter
-	detached bool // it is sent also if nobody waits for it
+	detached bool // send it even if nobody waits for it
 
-	// Of execute; guarded by the scheduler's lock when it has ended.
-	answer Status // without what the entry adds
+	// Set by execute; guarded by the scheduler's lock once the request has ended.
+	answer Status // without the fields that depend on the entry
 	reason rufus.Reason
-	wait   wait // that the API asked for in its answer
+	wait   wait // zero if the answer did not ask for one
 }
 
-// wait is a time without requests, as the API asked.
+// wait is a time without requests, because the API asked for it.
 type wait struct {
 	until time.Time
 	err   error // for requests that are not sent until then
 }
 
-// waiter is one place in a fetch.
+// waiter is one status of a fetch, to be set to the answer of a request.
 type waiter struct {
 	fetch *fetch
 	index int
@@ -76,12 +76,12 @@ type waiter struct {
 
 // fetch is a scrape, a probe or a page in progress. It is guarded by the scheduler's lock.
 type fetch struct {
-	ctx      context.Context // tells whether it is too late for a second try
+	ctx      context.Context // if it is done, there is no second try
 	begun    time.Time
 	statuses []Status
-	waiting  []*request    // for each of statuses; nil: answered
-	open     int           // number of those that are not
-	done     chan struct{} // closed when all are
+	waiting  []*request    // for each of statuses; nil if it is answered
+	open     int           // number of statuses that are not answered
+	done     chan struct{} // closed when all are answered
 }
 
 var (
@@ -90,12 +90,12 @@ var (
 	errPanic    = &rufus.Error{Reason: rufus.InvalidResponse, Detail: "the answer could not be processed"}
 )
 
-// accountWithin is the time in which two resources that are told to wait mean the account.
+// accountWithin is the period in which waits for two resources mean that the whole account must wait.
 const accountWithin = time.Minute
 
-// do gives each of statuses an answer about its resource that is not older than maxAge. A failure of a request that was
-// sent before does not count: it may be older than the question. What is not answered when ctx ends is a Timeout. With
-// allowStale it is the older answer instead, if there is one.
+// do sets each of statuses to an answer about its resource that is not older than maxAge. It reuses only successes, and
+// when a request that was sent before do was called fails, do sends another one. A status without an answer when ctx is
+// done becomes a Timeout. With allowStale, it becomes the latest answer instead, if there is one.
 func (s *scheduler) do(ctx context.Context, f *Fetcher, resources []*resource, statuses []Status,
 	maxAge time.Duration, allowStale bool,
 ) {
@@ -134,9 +134,10 @@ func (s *scheduler) do(ctx context.Context, f *Fetcher, resources []*resource, s
 
 const lastTurn = 2
 
-// turnLocked returns when in a fetch a resource is asked for. Within a turn the order is random. A fixed order, even
-// one that rotates, would let the deadline cut off the same ones again and again; so those that missed the last one
-// come first. While one request tries, what was told to wait comes last: it could be the only one that has to.
+// turnLocked returns the turn of a resource in a fetch, from 0 to lastTurn. Within a turn the order is random. In a
+// fixed order, even a rotating one, the deadline could cut off the same resources each time. Resources that missed the
+// last deadline come first. While a single request probes the API, resources that must wait come last, because the wait
+// may apply only to them.
 func (r *resource) turnLocked() int {
 	switch {
 	case r.fetcher.probing && r.wait.err != nil:
@@ -148,7 +149,8 @@ func (r *resource) turnLocked() int {
 	}
 }
 
-// answerLocked answers w with what is known of r if that is young enough, else joins it to a request.
+// answerLocked sets status i of w to the latest answer about r if that is recent enough, else makes it wait for a
+// request.
 func (s *scheduler) answerLocked(w *fetch, i int, r *resource, maxAge time.Duration) {
 	if r.isList() {
 		s.answerListLocked(w, i, r, maxAge)
@@ -161,8 +163,8 @@ func (s *scheduler) answerLocked(w *fetch, i int, r *resource, maxAge time.Durat
 	s.joinLocked(w, i, r, w.begun)
 }
 
-// answerListLocked is answerLocked for the list of devices. One answer serves all devices: there is at most one request
-// in listMaxAge, even if it fails. Nobody waits for a request if the answer before it is not too old.
+// answerListLocked is answerLocked for the list of devices. There is at most one request per listMaxAge, even if it
+// fails. If the previous answer is not too old, w does not wait for a request.
 func (s *scheduler) answerListLocked(w *fetch, i int, list *resource, maxAge time.Duration) {
 	maxAge = max(maxAge, listMaxAge)
 	paused := s.refreshLocked(list, w.begun, maxAge)
@@ -178,8 +180,8 @@ func (s *scheduler) answerListLocked(w *fetch, i int, list *resource, maxAge tim
 	}
 }
 
-// refreshLocked sends for the list unless there is an answer younger than maxAge. The error says that the API asked to
-// wait.
+// refreshLocked requests the list unless there is an answer younger than maxAge. It returns an error if the API asked
+// to wait.
 func (s *scheduler) refreshLocked(list *resource, now time.Time, maxAge time.Duration) error {
 	if list.latest != nil && Age(now, list.latest.answer.At) < maxAge {
 		return nil
@@ -191,8 +193,8 @@ func (s *scheduler) refreshLocked(list *resource, now time.Time, maxAge time.Dur
 	return paused
 }
 
-// refreshList sends for the list of devices if that is due. If none could ever be read, it waits for this one, but not
-// longer than half of the time until ctx ends.
+// refreshList requests the list of devices if it is too old. If the list has never been read, it waits for the answer,
+// but no longer than half of the time until ctx is done.
 func (f *Fetcher) refreshList(ctx context.Context) {
 	s := f.scheduler
 	s.mu.Lock()
@@ -213,14 +215,14 @@ func (f *Fetcher) refreshList(ctx context.Context) {
 	s.do(ctx, f, []*resource{f.devices}, make([]Status, 1), f.minInterval, true)
 }
 
-// lastList returns the last list of devices that could be read; nil if none could.
+// lastList returns the last list of devices that could be read, nil if there is none.
 func (f *Fetcher) lastList() *rufus.DeviceList {
 	f.scheduler.mu.Lock()
 	defer f.scheduler.mu.Unlock()
 	return f.devices.list
 }
 
-// joinLocked makes w wait for the request for r, unless the API asked to wait.
+// joinLocked makes status i of w wait for a request for r, unless the API asked to wait.
 func (s *scheduler) joinLocked(w *fetch, i int, r *resource, now time.Time) {
 	request, paused := s.requestLocked(r, now)
 	if paused != nil {
@@ -234,7 +236,7 @@ func (s *scheduler) joinLocked(w *fetch, i int, r *resource, now time.Time) {
 	w.waiting[i] = request
 }
 
-// requestLocked returns the request for r, which it queues if there is none, or an error while the API asked to wait.
+// requestLocked returns the request for r, or an error if the API asked to wait. If there is no request, it queues one.
 func (s *scheduler) requestLocked(r *resource, now time.Time) (*request, error) {
 	for _, wait := range []*wait{&r.fetcher.backoff, &r.wait} {
 		if now.Before(wait.until) {
@@ -248,13 +250,13 @@ func (s *scheduler) requestLocked(r *resource, now time.Time) (*request, error) 
 	return r.request, nil
 }
 
-// Age returns how old at is now, by the clock that says more: Go's monotonic clock stands still while a machine sleeps,
-// and the wall clock can be put back.
+// Age returns the time from at to now: the larger of the differences by the monotonic clock and by the wall clock. Go's
+// monotonic clock stops while the machine sleeps, and the wall clock can be set back.
 func Age(now, at time.Time) time.Duration {
 	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)))
 }
 
-// deliver gives w one of its answers.
+// deliver sets status i of w.
 func (w *fetch) deliver(i int, answer Status) {
 	w.statuses[i] = answer
 	if w.waiting[i] == nil {
@@ -266,7 +268,7 @@ func (w *fetch) deliver(i int, answer Status) {
 	}
 }
 
-// leaveLocked answers what w still waits for.
+// leaveLocked sets the statuses that still wait for an answer when w ends.
 func (s *scheduler) leaveLocked(w *fetch, f *Fetcher, now time.Time, allowStale bool) {
 	missed := 0
 	for i, r := range w.waiting {
@@ -275,11 +277,11 @@ func (s *scheduler) leaveLocked(w *fetch, f *Fetcher, now time.Time, allowStale 
 		}
 		r.waiters = slices.DeleteFunc(r.waiters, func(other waiter) bool { return other == waiter{w, i} })
 		switch known := r.resource.latest; {
-		case allowStale && known != nil && !r.resource.isList(): // nobody sees how old a battery is
+		case allowStale && known != nil && !r.resource.isList(): // the page does not show how old a list is
 			w.deliver(i, known.answer)
 		case r.sent.IsZero():
 			w.deliver(i, Status{Err: errNotSent})
-			if !allowStale && !errors.Is(w.ctx.Err(), context.Canceled) { // a page can do without; a client may have gone
+			if !allowStale && !errors.Is(w.ctx.Err(), context.Canceled) { // not a page, and not a client that has left
 				r.resource.missed = true
 				missed++
 			}
@@ -287,24 +289,24 @@ func (s *scheduler) leaveLocked(w *fetch, f *Fetcher, now time.Time, allowStale 
 			w.deliver(i, Status{Err: errNoAnswer, At: now, Duration: now.Sub(r.sent)})
 		}
 	}
-	if missed > 0 && !f.saturated && !f.probing { // probing says nothing about the settings
+	if missed > 0 && !f.saturated && !f.probing { // probing takes time whatever the settings
 		f.saturated = true
 		s.events = append(s.events, event{at: now, kind: "saturated", write: func(slog.Attr) {
-			f.logger.Warn("not all sessions can be asked before the scrape's deadline: raise the scrape timeout or "+
+			f.logger.Warn("not all sessions can be fetched before the scrape's deadline: raise the scrape timeout or "+
 				"api.max_concurrent_requests, or spread the sessions over more targets", "missed", missed)
 		}})
 	}
 }
 
-// dispatchLocked sends what may be sent now.
+// dispatchLocked sends all requests that may be sent now.
 func (s *scheduler) dispatchLocked() {
 	for r := s.nextLocked(); r != nil; r = s.nextLocked() {
 		go s.work(r)
 	}
 }
 
-// nextLocked takes the request that is to be sent now out of the queue; nil: none. A request that nobody waits for is
-// dropped at its turn. Until then it can be joined, so the queue never holds two for a resource.
+// nextLocked removes the next request to send from the queue, and returns it; nil if none may be sent. It drops
+// requests that nobody waits for. Until their turn comes they can be joined, so the queue never has two for a resource.
 func (s *scheduler) nextLocked() *request {
 	for i := 0; s.inFlight < s.limit && i < len(s.queue); {
 		r := s.queue[i]
@@ -313,7 +315,7 @@ func (s *scheduler) nextLocked() *request {
 			i++
 			continue
 		}
-		copy(s.queue[1:i+1], s.queue[:i]) // i is 0, unless one of several APIs backs off
+		copy(s.queue[1:i+1], s.queue[:i]) // i is 0, unless there are several APIs and one is probed
 		s.queue[0] = nil
 		s.queue = s.queue[1:]
 		if len(r.waiters) == 0 && !r.detached {
@@ -329,7 +331,7 @@ func (s *scheduler) nextLocked() *request {
 	return nil
 }
 
-// work sends r, and then the next request, until there is none to be sent.
+// work sends r and then further requests, until none may be sent.
 func (s *scheduler) work(r *request) {
 	for r != nil {
 		f := r.resource.fetcher
@@ -339,9 +341,9 @@ func (s *scheduler) work(r *request) {
 		f.inFlight--
 		s.endLocked(r)
 		r = s.nextLocked()
-		s.dispatchLocked() // if r was the one that tried, more can be sent now
+		s.dispatchLocked() // if r was the probe, more requests may be sent now
 		var events []event
-		if s.inFlight == 0 { // if no fetch is left to log them
+		if s.inFlight == 0 { // perhaps no fetch is left to log them
 			events = s.takeEventsLocked(time.Time{})
 		}
 		s.mu.Unlock()
@@ -366,7 +368,7 @@ func (r *request) execute() {
 	f.logAnswer(r)
 }
 
-// ask asks for the resource. A panic in decoding the answer must not end the process.
+// ask fetches the resource. A panic while decoding the answer must not crash the exporter.
 func (r *resource) ask() (answer Status) {
 	f := r.fetcher
 	defer func() {
@@ -383,7 +385,7 @@ func (r *resource) ask() (answer Status) {
 	return answer
 }
 
-// endLocked delivers the answer of r. If it is a failure, those who joined r after it was sent share one more request.
+// endLocked delivers the answer of r. If r failed, the fetches that joined it after it was sent share another request.
 func (s *scheduler) endLocked(r *request) {
 	resource := r.resource
 	resource.request, resource.latest = nil, r
@@ -402,12 +404,12 @@ func (s *scheduler) endLocked(r *request) {
 	r.waiters = nil
 }
 
-// backoffLocked starts or ends a wait according to the answer of r.
+// backoffLocked starts or ends a wait, depending on the answer of r.
 func (s *scheduler) backoffLocked(r *request) {
 	f := r.resource.fetcher
 	r.resource.wait = r.wait
 	if r.wait.err == nil {
-		// A request sent before the wait was over says nothing about now.
+		// A request sent before the end of the wait does not show that the API accepts requests again.
 		if f.probing && !r.sent.Before(f.backoff.until) {
 			f.probing, f.limited = false, nil
 			s.events = append(s.events, event{at: r.answer.At, kind: "resumed", write: func(slog.Attr) {

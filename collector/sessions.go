@@ -15,7 +15,7 @@ import (
 	"rufus_exporter/window"
 )
 
-// Source is what the collector needs of the API. Errors are an *rufus.Error.
+// Source provides the API's answers. Its errors are an *rufus.Error.
 type Source interface {
 	// State returns the session of a target.
 	State(context.Context, rufus.Target) (rufus.Session, error)
@@ -23,44 +23,46 @@ type Source interface {
 	Devices(context.Context) (rufus.DeviceList, error)
 }
 
-// Options say how to fetch.
+// Options configure a Fetcher.
 type Options struct {
 	Source                Source
-	MaxConcurrentRequests int           // in the whole process, those of Replaces included
-	MinInterval           time.Duration // >0: scrapes reuse a success younger than this
-	DeviceMetrics         bool          // also expose what the list of devices says, for entries that follow one
+	MaxConcurrentRequests int           // in the whole process, including requests of Replaces
+	MinInterval           time.Duration // scrapes reuse successes younger than this; 0 disables it
+	DeviceMetrics         bool          // expose battery and telemetry of followed devices
 	Now                   func() time.Time
 	Logger                *slog.Logger
-	// Replaces is the Fetcher before, with which the new one shares the limit; nil for the first. Its scrapes may finish.
+	// Replaces is the previous Fetcher, with which the new one shares the limit; nil for the first. Scrapes of the
+	// previous Fetcher continue.
 	Replaces *Fetcher
 }
 
-// listMaxAge is how long the list of devices serves, as it is one answer for the whole account.
+// listMaxAge is the maximum age of the list of devices. It limits requests: one list serves the whole account.
 const listMaxAge = 30 * time.Second
 
-// Fetcher asks one API. It outlives the list of entries, so that answers and waits survive a reload.
+// Fetcher sends requests to one API. It is kept on a reload that does not change the API, so that answers and waits
+// survive.
 type Fetcher struct {
 	source      Source
 	minInterval time.Duration
 	now         func() time.Time
 	logger      *slog.Logger
 	scheduler   *scheduler
-	devices     *resource // the list
+	devices     *resource // the list of devices
 	mask        atomic.Pointer[rufus.Mask]
 	memories    *memories // of the entries
-	// deviceMetrics: there are series of what the list says about the entries.
+
 	deviceMetrics bool
 
 	// Guarded by the scheduler's lock.
 	resources map[rufus.Target]*resource // of the current entries
 	inFlight  int
-	limited   *request // the last that was told to wait; nil: none since the last backoff or reload
+	limited   *request // the last one with a wait; nil if there was none since the last backoff or reload
 	backoff   wait     // of the account
-	probing   bool     // from the begin of backoff until a request sent after it is answered otherwise; one at a time
-	saturated bool     // it was logged that not all requests fit
+	probing   bool     // from the start of backoff until a later request gets an answer without a wait; one at a time
+	saturated bool     // it was logged that some sessions missed the deadline
 }
 
-// NewFetcher returns a Fetcher that has not asked for anything yet.
+// NewFetcher returns a Fetcher without answers.
 func NewFetcher(o Options) *Fetcher {
 	f := &Fetcher{
 		source: o.Source, minInterval: o.MinInterval, deviceMetrics: o.DeviceMetrics, now: o.Now, logger: o.Logger,
@@ -88,9 +90,9 @@ func (f *Fetcher) Sessions(entries []entry.Entry) *Sessions {
 	return f.Roster(entries, nil, nil).Current()
 }
 
-// adopt returns entries to be fetched from now on, with the labels of those names on their series. The list of devices
-// is fetched too with needsList, or if it has something to say about an entry. With reload, each wait that the API
-// asked for is cut short to one try.
+// adopt returns Sessions of the entries, whose series have the given label names besides their own. f forgets the state
+// of all other targets. The list of devices is fetched too if needsList is set, or if device metrics need it. With
+// reload, each wait that the API asked for ends now.
 func (f *Fetcher) adopt(entries []entry.Entry, labels []string, needsList, reload bool) *Sessions {
 	s := &Sessions{fetcher: f, entries: entries, metrics: sessionMetrics, labels: labelsOf(entries, labels)}
 	if f.deviceMetrics {
@@ -131,7 +133,7 @@ func (f *Fetcher) adopt(entries []entry.Entry, labels []string, needsList, reloa
 			r.wait.expire(now)
 		}
 		if r.latest != nil && mask.Contains(r.latest.answer.Session.Alias) {
-			r.latest = nil // it shows the token or id of an entry that is new
+			r.latest = nil // its alias contains the token or id of a new entry
 		}
 		f.resources[e.Target] = r
 		s.resources = append(s.resources, r)
@@ -148,7 +150,7 @@ func (f *Fetcher) adopt(entries []entry.Entry, labels []string, needsList, reloa
 	return s
 }
 
-// hideLocked hides the tokens and ids of new entries in a list that is older than they are.
+// hideLocked hides the tokens and ids of new entries in the existing list.
 func (r *resource) hideLocked(mask rufus.Mask) {
 	if r.latest != nil {
 		hidden := *r.latest
@@ -161,18 +163,18 @@ func (r *resource) hideLocked(mask rufus.Mask) {
 	}
 }
 
-// expire ends w now.
+// expire ends the wait if it has not ended yet.
 func (w *wait) expire(now time.Time) {
 	if now.Before(w.until) {
 		w.until = now
 	}
 }
 
-// MinInterval returns how old a success may be that a scrape reuses; 0: none is.
+// MinInterval returns the age below which scrapes reuse a success; 0 if they do not.
 func (f *Fetcher) MinInterval() time.Duration { return f.minInterval }
 
-// BackoffUntil returns until when all requests are paused because the API asked for it; absent when they are not. A
-// session that waits alone does not count.
+// BackoffUntil returns the time until which all requests are paused because the API asked for it; absent if they are
+// not paused, or only those for a single session.
 func (f *Fetcher) BackoffUntil() rufus.Option[time.Time] {
 	f.scheduler.mu.Lock()
 	defer f.scheduler.mu.Unlock()
@@ -182,15 +184,15 @@ func (f *Fetcher) BackoffUntil() rufus.Option[time.Time] {
 	return rufus.Some(f.backoff.until)
 }
 
-// Mask returns what no text of the API may show: the tokens and ids of the current entries. See rufus.Options.
+// Mask returns a mask for the tokens and ids of the current entries. See rufus.Options.
 func (f *Fetcher) Mask() rufus.Mask { return *f.mask.Load() }
 
-// Sessions is a list of entries and the way to fetch them. It does not change.
+// Sessions is an immutable list of entries that can be fetched.
 type Sessions struct {
 	fetcher   *Fetcher
 	entries   []entry.Entry
-	resources []*resource        // of each entry, and the list of devices if any needs it
-	metrics   []metric           // that they may have
+	resources []*resource // of each entry, and then the list of devices if it is needed
+	metrics   []metric
 	labels    [][]*dto.LabelPair // of each entry
 
 	discovered discovery.Result
@@ -200,16 +202,18 @@ type Sessions struct {
 // Entries returns the entries in the order of the configuration.
 func (s *Sessions) Entries() []entry.Entry { return s.entries }
 
-// Discovered returns what became of the devices of the account. Those that are followed are among the entries.
+// Discovered returns which devices of the account are followed, and which are not. The entries include those that are.
 func (s *Sessions) Discovered() discovery.Result { return s.discovered }
 
-// Err returns why devices are missing from the entries: ErrNoList, or there are more than may be followed.
+// Err returns why devices are missing from the entries: ErrNoList or a *discovery.TooManyError. It returns nil if none
+// is missing.
 func (s *Sessions) Err() error { return s.err }
 
-// Fetcher returns what fetches the entries.
+// Fetcher returns the Fetcher of the entries.
 func (s *Sessions) Fetcher() *Fetcher { return s.fetcher }
 
-// Only returns the one entry of that name, with the same labels on its series, and whether there is one.
+// Only returns Sessions with only the entry of that name, and whether there is such an entry. The labels on its series
+// stay the same.
 func (s *Sessions) Only(name string) (*Sessions, bool) {
 	i := slices.IndexFunc(s.entries, func(e entry.Entry) bool { return e.Name == name })
 	if i < 0 {
@@ -225,39 +229,39 @@ func (s *Sessions) Only(name string) (*Sessions, bool) {
 
 func followsDevice(e entry.Entry) bool { return e.Target.Follows == rufus.Device }
 
-// Status is what came of asking for one entry.
+// Status is the result of fetching one entry.
 type Status struct {
 	Entry    entry.Entry
-	Session  rufus.Session // valid while Err is nil
+	Session  rufus.Session // valid if Err is nil
 	Err      error         // an *rufus.Error
-	At       time.Time     // when the answer came; zero when no request was made
+	At       time.Time     // when the answer arrived; zero if no request was made
 	Duration time.Duration // of the request
 	Health   rufus.Option[rufus.DeviceHealth]
-	Window   rufus.Option[window.Window] // of Entry.Expected: the one open now, else the next, else the last
-	devices  rufus.DeviceList            // what came of asking for the list instead
+	Window   rufus.Option[window.Window] // of Entry.Expected: the open one, else the next, else the last
+	devices  rufus.DeviceList            // instead of Session, if this is the status of the list
 }
 
-// Report is what came of asking for all entries.
+// Report is the result of fetching all entries.
 type Report struct {
 	Statuses  []Status           // in the order of the configuration
-	DevicesUp rufus.Option[bool] // whether the list of devices could be read; absent when nobody needs it
-	list      []Status           // that of the list, if anybody needs it
+	DevicesUp rufus.Option[bool] // whether the list of devices could be read; absent if it is not needed
+	list      []Status           // the status of the list of devices; empty if it is not needed
 }
 
-// Fetch asks for every entry, reusing successes younger than maxAge. Entries without an answer when ctx ends are
-// rufus.Timeout: a scrape takes nothing that is older.
+// Fetch fetches every entry, reusing successes younger than maxAge. An entry without an answer when ctx is done fails
+// with rufus.Timeout, because a scrape must not return old values.
 func (s *Sessions) Fetch(ctx context.Context, maxAge time.Duration) Report {
 	return s.fetch(ctx, maxAge, false)
 }
 
-// Newest is Fetch for a reader, who sees how old an answer is: entries without an answer when ctx ends have the one
-// before it, success or failure, if there is any.
+// Newest is Fetch for a page that shows how old each answer is. An entry without an answer when ctx is done has its
+// previous answer, success or failure, if there is one.
 func (s *Sessions) Newest(ctx context.Context, maxAge time.Duration) Report {
 	return s.fetch(ctx, maxAge, true)
 }
 
 func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, allowStale bool) Report {
-	now := s.fetcher.now() // the time that Prometheus gives to the samples
+	now := s.fetcher.now() // before the requests: Prometheus too stamps samples with the start of the scrape
 	statuses := make([]Status, len(s.resources))
 	s.fetcher.scheduler.do(ctx, s.fetcher, s.resources, statuses, maxAge, allowStale)
 
@@ -279,9 +283,9 @@ func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, allowStale b
 	return report
 }
 
-// addHealth adds what the list says to the entries that follow a device, if it is current. One that looks idle but is
-// not in the account at all is not found: a mistyped id, or a device that was unbound. That it was unbound remains true
-// while the list cannot be read.
+// addHealth adds the list's data to the entries that follow a device. If list is not current, because the latest
+// request for it failed, it adds none. An entry without an active session whose device is not in the account becomes
+// NotFound, even if list is not current: its id is mistyped, or the device was unbound.
 func addHealth(statuses []Status, list *rufus.DeviceList, current bool) {
 	for i := range statuses {
 		status := &statuses[i]

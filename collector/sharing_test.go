@@ -30,7 +30,7 @@ func TestOverlappingScrapesShareEachRequest(t *testing.T) {
 		}
 		equal(t, "requests", len(s.sent()), 2)
 
-		// What is over is not shared: without a minimum interval the next scrape asks again.
+		// An answer is not shared afterwards: without a minimum interval, the next scrape sends a new request.
 		equal(t, "outcomes", s.fetch(sessions, 10*time.Second).outcomes(), "start 2, finish 2")
 	})
 }
@@ -86,11 +86,11 @@ func TestOneSlowSessionDoesNotHoldBackTheOthers(t *testing.T) {
 	})
 }
 
-// A request whose turn comes when nobody waits for it any more is not sent; one that somebody waits for is.
+// A queued request is dropped at its turn if nobody waits for it any more. If somebody waits, it is sent.
 func TestWhatNobodyWaitsForIsNotSent(t *testing.T) {
 	for _, test := range []struct {
 		what  string
-		limit time.Duration // of a second scrape that wants the queued session
+		limit time.Duration // of a second scrape that joins the queued request
 		sent  []string
 	}{
 		{"its last waiter left too", 2 * time.Second, []string{"0s first"}},
@@ -118,8 +118,8 @@ func TestWhatNobodyWaitsForIsNotSent(t *testing.T) {
 	}
 }
 
-// A client that hangs up takes nothing with it: what it wanted and was sent comes to its end and serves the next, what
-// was not sent is dropped, and neither the log nor the next scrape knows that it was there.
+// A client that hangs up harms nobody. Its requests that were sent run to their end and serve the next scrape. Those
+// that were not sent are dropped. Neither the log nor the next scrape shows any trace of it.
 func TestAClientThatHangsUp(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: 2 * time.Second, session: counting(31)}), width(1), minInterval(10*time.Second))
@@ -145,7 +145,7 @@ func TestAClientThatHangsUp(t *testing.T) {
 	})
 }
 
-// Nor does it take a place in front: only who missed a deadline is first at the next.
+// Nor do its sessions come first in the next scrape: only sessions that missed a deadline do.
 func TestAClientThatHangsUpGivesNobodyPrecedence(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: time.Second, session: counting(1)}), width(1))
@@ -174,11 +174,11 @@ func TestAClientThatHangsUpGivesNobodyPrecedence(t *testing.T) {
 				return
 			}
 		}
-		t.Error("first were those that the client had wanted:", first) // by chance once in 180,000 times
+		t.Error("the client's sessions came first:", first) // by chance once in 180,000 times
 	})
 }
 
-// An answer that comes at the very moment of the deadline is taken or not, and that is all.
+// An answer that arrives exactly at the deadline is either used or not. Both are fine.
 func TestAnswersAtTheDeadline(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: time.Second, session: counting(1)}), width(100))
@@ -195,15 +195,15 @@ func TestAnswersAtTheDeadline(t *testing.T) {
 	})
 }
 
-// Who joined the request of another, which was on its way before, and sees it fail asks once itself: the failure may
-// be older than the question.
+// If a fetch joins a request that was sent before, and that request fails, the fetch sends another one: the failure may
+// be older than the fetch.
 func TestAJoinedFailureIsAskedOnceMore(t *testing.T) {
 	down, busy := reply{after: 2 * time.Second, err: failure(rufus.Network)}, reply{err: failure(rufus.ServerError)}
 	tests := []struct {
 		what          string
-		replies       []reply // to the first request and so on; another one would panic
+		replies       []reply // the answers to the requests, in order; a further request would panic
 		joins         time.Duration
-		limit         time.Duration // of who joins
+		limit         time.Duration // of the fetch that joins
 		first, second string
 		sent          []string
 	}{
@@ -257,7 +257,7 @@ func TestAJoinedFailureIsAskedOnceMore(t *testing.T) {
 	}
 }
 
-// All who joined a failure share the one request more, and take what comes of it.
+// All fetches that joined a failed request share one more request, and use its answer.
 func TestJoinedFailuresShareTheSecondRequest(t *testing.T) {
 	for _, second := range []struct {
 		reply   reply
@@ -265,7 +265,7 @@ func TestJoinedFailuresShareTheSecondRequest(t *testing.T) {
 	}{
 		{reply{after: time.Second, session: counting(2)}, "finish 2"},
 		{reply{after: time.Second, err: failure(rufus.ServerError)}, "finish server_error"},
-		{reply{err: failure(rufus.ServerError)}, "finish server_error"}, // before some of them have seen the first
+		{reply{err: failure(rufus.ServerError)}, "finish server_error"}, // arrives before some of them have seen the first answer
 	} {
 		inFakeTime(t, func(t *testing.T) {
 			replies := []reply{{after: 2 * time.Second, err: failure(rufus.Timeout)}, second.reply}
@@ -285,7 +285,7 @@ func TestJoinedFailuresShareTheSecondRequest(t *testing.T) {
 	}
 }
 
-// Who joined while the request was still queued has a failure that is younger than the question.
+// A fetch that joined while the request was still queued uses its failure, which is newer than the fetch.
 func TestAFailureYoungerThanTheQuestionIsNotAskedAgain(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: time.Second, err: failure(rufus.ServerError)}), width(1))
@@ -326,8 +326,9 @@ func TestNeverMoreInFlightThanTheLimit(t *testing.T) {
 	})
 }
 
-// Two requests at a time of one second each, in 2.5 s: six of twelve are asked, and the last two of them too late. Who
-// was not asked is first in the next scrape, so that all have their turn; the log says once what to do about it.
+// Two concurrent requests of one second each, in 2.5 s: six of twelve sessions are requested, the last two of them too
+// late. Those that were not requested come first in the next scrape, so that all get their turn. The log says once what
+// to do.
 func TestEverySessionHasItsTurnWhenTimeIsShort(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{after: time.Second, session: counting(1)}), width(2))
@@ -351,17 +352,18 @@ func TestEverySessionHasItsTurnWhenTimeIsShort(t *testing.T) {
 			equal(t, fmt.Sprint("asked in two scrapes, round ", round), slices.Sorted(maps.Keys(asked)), names)
 		}
 		equal(t, "answered in time", slices.Sorted(maps.Keys(answered)), names)
-		equal(t, "log", s.log.Lines(), []string{"level=WARN msg=\"not all sessions can be asked before the scrape's " +
+		equal(t, "log", s.log.Lines(), []string{"level=WARN msg=\"not all sessions can be fetched before the scrape's " +
 			"deadline: raise the scrape timeout or api.max_concurrent_requests, or spread the sessions over more " +
 			"targets\" missed=6"})
 
-		s.Sessions(tokens(names...)) // a reload: its reader wants to know whether it helped
+		s.Sessions(tokens(names...)) // after a reload the warning is logged again if nothing has improved
 		s.fetch(sessions, 2500*time.Millisecond)
 		equal(t, "lines after a reload", len(s.log.Lines()), 1)
 	})
 }
 
-// Sessions that were never asked for start in random order, so that it is not always the end of the file that starves.
+// Sessions that were never requested start in random order, so that the deadline does not always cut off the end of the
+// file.
 func TestTheFirstOrderIsRandom(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		var names []string
@@ -389,7 +391,7 @@ func TestReportsAreInTheOrderOfTheFile(t *testing.T) {
 	})
 }
 
-// min_interval reuses a success that is younger, and nothing else.
+// min_interval reuses successes that are younger, and nothing else.
 func TestReuse(t *testing.T) {
 	const minute = time.Minute
 	good, bad := reply{after: time.Second, session: counting(1)}, reply{err: failure(rufus.Network)}
@@ -422,8 +424,8 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// A failure ends the use of the success before it: the page must not call a session active that the metrics know to
-// fail.
+// A success is no longer reused after a failure: the page must not show a session as active while the metrics show a
+// failure.
 func TestASuccessIsNotReusedAfterAFailure(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		replies := []reply{{session: counting(1)}, {err: failure(rufus.NotFound)}, {err: failure(rufus.NotFound)}}
@@ -438,7 +440,7 @@ func TestASuccessIsNotReusedAfterAFailure(t *testing.T) {
 	})
 }
 
-// What an answer makes a decoder do harms neither the process nor the other sessions, and takes no slot with it.
+// A panic while decoding an answer harms neither the process nor other sessions, and does not reduce the limit.
 func TestAPanicIsContained(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(func(r request) reply {
@@ -464,7 +466,7 @@ func TestAPanicIsContained(t *testing.T) {
 	})
 }
 
-// An error that rufus did not make is one all the same.
+// An error that is not an *rufus.Error still counts as a failure.
 func TestAnErrorWithoutReason(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		s := newStand(every(reply{err: fmt.Errorf("not an error of rufus: %w", context.Canceled)}))

@@ -19,7 +19,7 @@ import (
 var (
 	// keyHeaders are the two header names the API documents for its key.
 	keyHeaders = map[string]string{"api_key": "api_key", "x-api-key": "x-api-key"}
-	// booleans are as YAML writes them.
+	// booleans are the spellings that YAML 1.2 allows.
 	booleans = map[string]bool{
 		"true": true, "True": true, "TRUE": true, "false": false, "False": false, "FALSE": false,
 	}
@@ -44,12 +44,12 @@ func defaultAPI() API {
 
 const (
 	validBoolean = "true or false"
-	validKeyFile = "the path of a readable file that holds the API key, absolute or relative to this file"
+	validKeyFile = "the path of a readable file that contains the API key, absolute or relative to this file"
 	validPEM     = "a certificate as PEM text"
 	validPEMFile = "the path of a readable PEM file, absolute or relative to this file"
 )
 
-// api decodes the api section, nil when the file has none, over the defaults in api.
+// api decodes the api section into api, which holds the defaults. section is nil if the file has none.
 func (d *decoder) api(api *API, section *node) {
 	var (
 		key   string
@@ -70,7 +70,7 @@ func (d *decoder) api(api *API, section *node) {
 		{name: "tls_config"},
 		{name: "proxy_url", valid: "scheme://host:port with one of the schemes " + strings.Join(proxySchemes, ", "),
 			text: proxyURL(&proxy.ProxyURL)},
-		{name: "no_proxy", valid: "host names and networks, with commas between them",
+		{name: "no_proxy", valid: "host names and networks, separated by commas",
 			text: func(value string) string { proxy.NoProxy = value; return "" }},
 		{name: "proxy_from_environment", valid: validBoolean, text: oneOf(&proxy.ProxyFromEnvironment, booleans)},
 	})
@@ -87,8 +87,8 @@ func (d *decoder) api(api *API, section *node) {
 	api.transport = rufus.NewSecret(fmt.Sprintf("%q", transport))
 }
 
-// key returns the API key, which is given in the file or else comes from the environment. Having none is not refused
-// here.
+// key returns the API key. given is the key from the file; if the file has none, key uses the environment. A missing
+// key is not an error here.
 func (d *decoder) key(given string, lines map[string]int) rufus.Secret {
 	switch inline, file := lines["key"], lines["key_file"]; {
 	case d.both(lines, "key", "key_file", "keep key_file and remove key"):
@@ -102,17 +102,17 @@ func (d *decoder) key(given string, lines map[string]int) rufus.Secret {
 	}
 }
 
-// both refuses and reports that two keys are there of which one excludes the other.
+// both reports whether two keys are set that exclude each other, and refuses them.
 func (d *decoder) both(lines map[string]int, one, other, remedy string) bool {
 	if lines[one] == 0 || lines[other] == 0 {
 		return false
 	}
-	d.refuse(max(lines[one], lines[other]), "both "+one+" and "+other+" are given", remedy)
+	d.refuse(max(lines[one], lines[other]), "both "+one+" and "+other+" are set", remedy)
 	return true
 }
 
-// environmentKey returns the API key from the environment. Variables that are set to nothing count as not set: that is
-// what is left of those that compose files and units pass on.
+// environmentKey returns the API key from the environment. An empty variable counts as not set, because compose files
+// and systemd units pass on unset variables as empty ones.
 func (d *decoder) environmentKey() rufus.Secret {
 	key, file := os.Getenv(KeyVariable), strings.TrimSpace(os.Getenv(KeyFileVariable))
 	switch {
@@ -127,15 +127,15 @@ func (d *decoder) environmentKey() rufus.Secret {
 		problem = "is empty"
 	}
 	if problem != "" {
-		d.refuse(0, "$"+KeyFileVariable+": the file "+problem, "give the path of a readable file that holds the API key")
+		d.refuse(0, "$"+KeyFileVariable+": the file "+problem, "use the path of a readable file that contains the API key")
 		return rufus.Secret{}
 	}
 	return d.checkKey(string(content), 0, "$"+KeyFileVariable+": the content of the file")
 }
 
 var (
-	// keyAssignment is a line of an environment file or of YAML where the key alone is due. A key may end with "=", as
-	// base64 does.
+	// keyAssignment matches a line of an environment file or of YAML, where only the key is expected. A key may end with
+	// "=", as base64 does.
 	keyAssignment = regexp.MustCompile(`^(?:export\s+)?[A-Za-z_][A-Za-z0-9_-]*\s*(?:=\s*[^\s=]|:\s)`)
 	keyScheme     = regexp.MustCompile(`(?i)^(?:bearer|basic|token|apikey)\s`)
 )
@@ -143,14 +143,14 @@ var (
 // checkKey trims a key and refuses what cannot be one. Only visible ASCII passes every proxy in a header.
 func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 	key = strings.TrimSpace(key)
-	const alone = "give the API key alone"
+	const alone = "write only the API key"
 	switch {
 	case len(key) > maxKey:
 		d.refuse(line, fmt.Sprintf("%s is longer than %d characters", where, maxKey), alone)
 	case strings.HasPrefix(key, "\ufeff"):
-		d.refuse(line, where+" begins with a byte order mark", "save the file as UTF-8 without one")
+		d.refuse(line, where+" starts with a byte order mark", "save the file as UTF-8 without one")
 	case isVariable(key):
-		d.refuse(line, where+" "+holdsVariable, remedyKey)
+		d.refuse(line, where+" "+hasVariable, remedyKey)
 	case keyAssignment.MatchString(key):
 		d.refuse(line, where+" has a name before the key", alone+", without NAME=")
 	case keyScheme.MatchString(key):
@@ -163,7 +163,7 @@ func (d *decoder) checkKey(key string, line int, where string) rufus.Secret {
 	return rufus.NewSecret(key)
 }
 
-// tls sets api.TLS from the tls_config section, which may be nil, and returns all that went into it.
+// tls sets api.TLS from the tls_config section, which may be nil. It returns everything that TLS was made from.
 func (d *decoder) tls(api *API, section *node) (settings []string) {
 	var (
 		cfg          promconfig.TLSConfig
@@ -171,8 +171,8 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 		before       = len(d.refusals.remarks)
 		validVersion = "one of " + strings.Join(slices.Sorted(maps.Keys(promconfig.TLSVersions)), ", ")
 	)
-	// Files are handed on as text: what is compared on a reload is then exactly what is in use, and a certificate
-	// replaced before its key cannot break connections in between.
+	// Files are read here, not when a connection is made. So a reload compares exactly what is in use, and connections do
+	// not break when a certificate has been replaced but its key has not.
 	lines, _ := d.section(section, "tls_config", []field{
 		{name: "ca", valid: validPEM, text: notEmpty(&cfg.CA)},
 		{name: "ca_file", valid: validPEMFile, text: d.contentOf(&cfg.CA)},
@@ -192,7 +192,7 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 
 	var err error
 	if api.TLS, err = promconfig.NewTLSConfig(&cfg); err != nil && len(d.refusals.remarks) == before {
-		// Its parts say which of them is wrong, and so in words of our own: the error may quote what it read.
+		// Check each part on its own to find the wrong one. The error itself may quote the file, so it is not shown.
 		check := func(part promconfig.TLSConfig, what, remedy string, names ...string) {
 			if _, err := promconfig.NewTLSConfig(&part); err != nil {
 				line := 0
@@ -203,9 +203,9 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 			}
 		}
 		check(promconfig.TLSConfig{CA: cfg.CA},
-			"the ca holds no certificate that can be read", "give certificates in PEM form", "ca", "ca_file")
+			"the ca has no readable certificate", "use certificates in PEM form", "ca", "ca_file")
 		check(promconfig.TLSConfig{Cert: cfg.Cert, Key: cfg.Key}, "the client's cert and key do not match",
-			"give both in PEM form, the key unencrypted and of that certificate", "cert", "cert_file", "key", "key_file")
+			"use a certificate and its own unencrypted key, both in PEM form", "cert", "cert_file", "key", "key_file")
 		check(promconfig.TLSConfig{MinVersion: cfg.MinVersion, MaxVersion: cfg.MaxVersion},
 			"max_version is below min_version", "raise it, or remove one of them", "max_version")
 	}
@@ -214,11 +214,11 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 	}
 }
 
-// checkProxy refuses what does not go together.
+// checkProxy refuses proxy settings that exclude each other.
 func (d *decoder) checkProxy(proxy promconfig.ProxyConfig, lines map[string]int) {
 	switch {
 	case proxy.ProxyFromEnvironment && proxy.ProxyURL.URL != nil:
-		d.refuse(lines["proxy_from_environment"], "both proxy_url and proxy_from_environment are given",
+		d.refuse(lines["proxy_from_environment"], "both proxy_url and proxy_from_environment are set",
 			"keep one of them")
 	case proxy.ProxyFromEnvironment && proxy.NoProxy != "":
 		d.refuse(lines["no_proxy"], "no_proxy has no effect together with proxy_from_environment",
@@ -228,7 +228,7 @@ func (d *decoder) checkProxy(proxy promconfig.ProxyConfig, lines map[string]int)
 	}
 }
 
-// proxyURL sets dst to the address of a proxy, which can hold a password: no message quotes it.
+// proxyURL sets dst to the address of a proxy. The address can contain a password, so no message quotes it.
 func proxyURL(dst *promconfig.URL) func(string) string {
 	return func(value string) string {
 		if value == "" {
@@ -253,11 +253,11 @@ func baseURL(dst **url.URL) func(string) string {
 		port, err := strconv.Atoi("0" + u.Port())
 		switch {
 		case u.Scheme != "http" && u.Scheme != "https":
-			return "does not begin with http:// or https://"
+			return "does not start with http:// or https://"
 		case u.Hostname() == "":
 			return "has no host"
 		case err != nil || port > 65535 || strings.HasSuffix(u.Host, ":"):
-			return "has a bad port"
+			return "has an invalid port"
 		case u.User != nil:
 			return "has a user or password"
 		case strings.ContainsAny(value, "?#"):

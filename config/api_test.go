@@ -15,7 +15,7 @@ import (
 	"rufus_exporter/test/lab"
 )
 
-// pair returns a certificate of 127.0.0.1 that is an authority too, and its key, in PEM form.
+// pair returns a certificate for 127.0.0.1, which is also its own certificate authority, and its key, in PEM form.
 func pair(t *testing.T) (cert, key string) {
 	t.Helper()
 	return lab.PEM(t, lab.NewAuthority(t).Leaf(func(template *x509.Certificate) {
@@ -23,10 +23,10 @@ func pair(t *testing.T) (cert, key string) {
 	}))
 }
 
-// indent makes PEM text the value of a YAML key below tls_config.
+// indent indents PEM text so that it is the value of a YAML key below tls_config.
 func indent(text string) string { return "|\n      " + strings.ReplaceAll(text, "\n", "\n      ") }
 
-// TestTLS shakes hands: our CA, our certificate, from files and inline.
+// TestTLS checks TLS handshakes with our own CA and client certificate, from files and inline.
 func TestTLS(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	serverCert, serverKey := pair(t)
@@ -87,7 +87,7 @@ func TestTLSPairOfTwo(t *testing.T) {
 		"api:\n  tls_config:\n    cert_file: cert.pem\n    key_file: key.pem\nsessions: ["+token+"]\n")
 	_, err := Load(path)
 	want := path + ":4: the client's cert and key do not match; " +
-		"give both in PEM form, the key unencrypted and of that certificate"
+		"use a certificate and its own unencrypted key, both in PEM form"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -127,7 +127,7 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// No field of API can be forgotten in its digest.
+// A new field of API must be part of the digest.
 func TestDigestCoversEveryField(t *testing.T) {
 	t.Parallel()
 	original := defaultAPI()
@@ -135,7 +135,7 @@ func TestDigestCoversEveryField(t *testing.T) {
 		changed := original
 		name := reflect.TypeFor[API]().Field(i).Name
 		switch field := reflect.ValueOf(&changed).Elem().Field(i); {
-		case name == "transport": // stands for the next two: see TestDigest
+		case name == "transport": // covers the next two: see TestDigest
 			changed.transport = rufus.NewSecret("x")
 		case name == "TLS", name == "Proxy":
 			continue
@@ -161,7 +161,7 @@ func TestDigestCoversEveryField(t *testing.T) {
 	}
 }
 
-// Whatever is set differently in the api section changes the digest, and nothing else does.
+// Every change in the api section changes the digest. Nothing else does.
 func TestDigest(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	dir := t.TempDir()
@@ -230,10 +230,10 @@ func TestDigest(t *testing.T) {
 		}
 		all += changed
 	}
-	// A setting that is added must be tried above as well.
+	// A new setting must be added above as well.
 	for _, unknown := range []string{"api: {unknown: x}", "api: {tls_config: {unknown: x}}"} {
 		_, err := Parse([]byte(unknown), path)
-		_, known, _ := strings.Cut(err.Error(), "known here: ")
+		_, known, _ := strings.Cut(err.Error(), "valid keys: ")
 		known, _, _ = strings.Cut(known, "\n")
 		for name := range strings.SplitSeq(known, ", ") {
 			if !strings.Contains(all, " "+name+":") {
@@ -242,7 +242,7 @@ func TestDigest(t *testing.T) {
 		}
 	}
 
-	// The same paths, another content.
+	// The same paths with different content.
 	for _, other := range []map[string]string{
 		{"key": apiKey + "2"}, {"ca.pem": otherCert}, {"cert.pem": otherCert, "key.pem": otherKey},
 	} {
@@ -260,7 +260,7 @@ func TestDigest(t *testing.T) {
 		}
 	}
 
-	// Where the same key comes from makes no difference.
+	// It does not matter where the same key comes from.
 	write(t, dir, "moved", apiKey)
 	if digest(strings.Replace(original, "key_file: key\n", "key_file: moved\n", 1), token) != first {
 		t.Error("the same key from another file changes the digest")

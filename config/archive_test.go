@@ -10,12 +10,12 @@ import (
 	"testing"
 )
 
-// After a change that is meant: go test ./config -update, and read what git diff shows.
+// After an intended change: go test ./config -update, then check the git diff.
 var update = flag.Bool("update", false, "write what is returned into the golden files")
 
-// archive is a txtar file of testdata: cases as NAME.yml with what is expected as NAME.txt, and files that they name.
-// To add a case, add its .yml and run the tests with -update. The content of a file whose name ends with .quoted is a
-// Go string.
+// archive is a txtar file in testdata. It has cases as NAME.yml, the expected results as NAME.txt, and the files that
+// the cases refer to. To add a case, add its .yml and run the tests with -update. The content of a file whose name ends
+// with .quoted is a Go string.
 type archive struct {
 	t     testing.TB
 	path  string
@@ -43,7 +43,7 @@ func openArchive(t testing.TB, path string) *archive {
 	return a
 }
 
-// unpack returns the files by their names, as they are.
+// unpack returns the files by name, unquoted.
 func (a *archive) unpack() map[string]string {
 	a.t.Helper()
 	files := make(map[string]string, len(a.files))
@@ -60,8 +60,8 @@ func (a *archive) unpack() map[string]string {
 	return files
 }
 
-// archives unpacks each archive into a directory of its own and calls result with the path of every case. What that
-// returns, with the directory left out, has to be as expected.
+// archives unpacks each archive into its own directory and calls result with the path of every case. The result,
+// without the directory, must be as expected.
 func archives(t *testing.T, pattern string, result func(t *testing.T, path string) string) {
 	t.Helper()
 	paths, err := filepath.Glob(pattern)

@@ -1,15 +1,15 @@
 // Package config reads sessions.yml: which sessions to scrape, and how to reach the RUFUS Cloud API.
 //
-// Whatever Load and Parse return is valid: no caller checks it again. All errors are reported together, each as
-// "file:line: what is wrong; what to do", and no report shows a key, a whole token or a whole device id.
+// A Config that Load or Parse returns is valid, so callers need not check it again. All errors are reported together,
+// each as "file:line: what is wrong; what to do". No message shows a key, a whole token or a whole device id.
 //
-// A decoder (yaml.go) walks the YAML nodes and collects what is wrong with them (report.go). api.go, sessions.go,
-// races.go and devices.go decode the sections of the file: each kind of mapping has a table of its fields, with a
-// function that reads the value of a field and returns what is wrong with it (values.go). slips.go finds what people
-// type that YAML takes for something else, such as "name:value".
+// A decoder (yaml.go) walks the YAML nodes and collects errors and warnings (report.go). api.go, sessions.go, races.go
+// and devices.go decode the sections of the file. Each kind of mapping has a table of its fields. Each field has a
+// function that parses its value (values.go). typos.go finds common typing errors that YAML reads as something else,
+// such as "name:value".
 //
-// A Source (source.go) loads the configuration again and again. It notices when one of the files has changed, and does
-// not wait for a file system that hangs.
+// A Source (source.go) reloads the configuration. It detects when one of the files has changed, and it does not block
+// on a file system that hangs.
 package config
 
 import (
@@ -27,8 +27,8 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// The environment variables that give the API key when the file does not: the key itself, or the path of a file that
-// holds it. A relative path starts at the working directory.
+// The environment variables for the API key, used if the file does not set it: the key itself, or the path of a file
+// that contains it. A relative path is relative to the working directory.
 const (
 	KeyVariable     = "RUFUS_API_KEY"
 	KeyFileVariable = "RUFUS_API_KEY_FILE"
@@ -37,51 +37,52 @@ const (
 // Config is a whole configuration.
 type Config struct {
 	API API
-	// Sessions are the entries in the file's order. There are none if the file only follows devices of the account.
+	// Sessions are the entries in the file's order. It is empty if the file only follows devices of the account.
 	Sessions []entry.Entry
-	// Discovery says how to follow devices of the account; nil if the file has no devices list. It has at least one rule
-	// that is not to ignore devices, or there is a session.
+	// Discovery holds the rules for following devices of the account; nil if the file has no devices list. If there are
+	// no Sessions, at least one rule follows devices.
 	Discovery *discovery.Plan
-	// Warnings are about what is valid but probably not meant. They are sorted by line, each as in Error.
+	// Warnings are about settings that are valid but probably not intended. They are sorted by line and have the form of
+	// Error.Problems.
 	Warnings []string
-	// Files are the paths the configuration was read from: sessions.yml, then the key file and the TLS files. When the
-	// content of one changes, loading again may give another configuration.
+	// Files are the paths that were read: sessions.yml, then the key file and the TLS files. If the content of one
+	// changes, the configuration may change.
 	Files []string
 
 	contents fingerprint // of Files
 }
 
-// API is how the RUFUS Cloud API is reached.
+// API holds the settings for requests to the RUFUS Cloud API.
 type API struct {
-	// URL is the base that request paths are appended to, without a trailing slash: http or https with a host, and
-	// neither user info nor query nor fragment.
+	// URL is the base URL for request paths: http or https with a host, without a trailing slash, user info, query or
+	// fragment.
 	URL *url.URL
-	// Key is the zero Secret when neither the file nor the environment gave one; otherwise it is visible ASCII.
+	// Key is visible ASCII. It is the zero Secret if neither the file nor the environment has a key.
 	Key rufus.Secret
 	// KeyHeader is "api_key" or "x-api-key", the two header names the API documents.
 	KeyHeader string
-	// Timeout bounds one request; above zero.
+	// Timeout is the limit for one request; above zero.
 	Timeout time.Duration
-	// MaxConcurrentRequests bounds the requests in flight in the whole process; 1 to 1024.
+	// MaxConcurrentRequests limits the requests in flight in the whole process; 1 to 1024.
 	MaxConcurrentRequests int
-	// MinInterval is the age below which a successful answer is used again; 0 asks anew for every scrape.
+	// MinInterval is the age below which a successful answer is reused; with 0, every scrape fetches a new one.
 	MinInterval time.Duration
-	// DeviceMetrics asks for battery and telemetry of the followed devices.
+	// DeviceMetrics enables metrics about battery and telemetry of the followed devices.
 	DeviceMetrics bool
-	// MaxDevices bounds the devices that are followed by the devices list; 1 to 10000.
+	// MaxDevices limits how many devices the rules follow; 1 to 10000.
 	MaxDevices int
 	// TLS is never nil. Certificates are read when the configuration is loaded, not when a connection is made.
 	TLS *tls.Config
-	// Proxy is nil when no proxy was asked for. It can hold a password: its result and its error are not for printing.
+	// Proxy is nil if no proxy is configured. Do not print its result or its error: they may contain a password.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	// transport is everything that went into TLS and Proxy, the content of files included. It is there for Digest, as
-	// neither of the two can be compared, and a secret because it holds a private key and a proxy's password.
+	// transport is everything that TLS and Proxy were made from, including the content of files. Digest needs it because
+	// TLS and Proxy cannot be compared. It is a secret because it contains a private key and a proxy's password.
 	transport rufus.Secret
 }
 
-// Digest identifies how the API is reached: where two are equal, connections, answers and backoff serve both. It covers
-// every field, which a test makes sure of, secrets and the content of files included, and so is a secret itself.
+// Digest returns a hash of all fields, including secrets and the content of files, so it is a secret itself. If the
+// digests of two configurations are equal, connections, answers and backoff can be kept.
 func (a API) Digest() rufus.Secret {
 	all := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %d %d %d %t %d",
 		a.transport.Reveal(), a.URL.String(), a.Key.Reveal(), a.KeyHeader, a.Timeout, a.MaxConcurrentRequests,
@@ -89,12 +90,12 @@ func (a API) Digest() rufus.Secret {
 	return rufus.NewSecret(string(all[:]))
 }
 
-// Error is what is wrong with a configuration.
+// Error lists what is wrong with a configuration.
 type Error struct {
-	// Problems are sorted by line, each "file:line: what is wrong; what to do".
+	// Problems are sorted by line, each as "file:line: what is wrong; what to do".
 	Problems []string
-	// Files are the paths that were read, or that could not be: when one changes, loading again may succeed. They are
-	// not for printing: somebody may have put the key itself where its path belongs.
+	// Files are the paths that were read, or that could not be read. If one changes, loading again may succeed. Do not
+	// print them: somebody may have written the key itself in place of its path.
 	Files []string
 
 	contents fingerprint // of Files
@@ -103,24 +104,24 @@ type Error struct {
 // Error returns the problems, one per line.
 func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
 
-// maxFile bounds each file, in bytes. In sessions.yml 10,000 full entries are 2 MiB, and the YAML package takes up to
-// 200 times the file when it holds nothing but short values.
+// maxFile is the maximum size of each file, in bytes. 10,000 full entries take 2 MiB. The YAML package uses up to 200
+// times the size of a file that contains only short values.
 const maxFile = 4 << 20
 
-// Load reads the configuration at path, the files it names, and $RUFUS_API_KEY or $RUFUS_API_KEY_FILE. Relative paths
-// in it start at its own directory. The error is an *Error.
+// Load reads the configuration at path, the files that it refers to, and $RUFUS_API_KEY or $RUFUS_API_KEY_FILE.
+// Relative paths in the configuration are relative to its directory. The error is an *Error.
 func Load(path string) (*Config, error) {
 	var read snapshot
 	data, problem := read.file(path)
 	if problem != "" {
-		problem = path + ": " + problem + "; give the path of your sessions.yml with --config.file"
+		problem = path + ": " + problem + "; set --config.file to the path of your sessions.yml"
 		return nil, &Error{Problems: []string{problem}, Files: read.files, contents: read.contents}
 	}
 	return decode(data, path, read)
 }
 
-// Parse is Load for the content of a file, which path names in messages and whose directory relative paths start at. A
-// Source does not notice when it changes.
+// Parse is Load for the content of a file. path is the file's name in messages, and relative paths are relative to its
+// directory. A Source does not detect changes of data.
 func Parse(data []byte, path string) (*Config, error) {
 	return decode(data, path, snapshot{files: []string{path}})
 }
@@ -140,7 +141,7 @@ const (
 	remedyAny  = remedyList + ", or follow devices of the account with \"devices:\""
 )
 
-// config decodes the whole file. What it returns is of use only when nothing was refused.
+// config decodes the whole file. Its result must be used only if nothing was refused.
 func (d *decoder) config(data []byte) *Config {
 	cfg := &Config{API: defaultAPI()}
 	root := d.document(data)
@@ -166,7 +167,7 @@ func (d *decoder) config(data []byte) *Config {
 	return cfg
 }
 
-// entries decodes the lists of sessions and of devices. Either may be missing, or have all its lines commented out.
+// entries decodes the lists of sessions and devices. One of them may be missing, or have all its lines commented out.
 func (d *decoder) entries(cfg *Config, sessions, devices *node, line int, lines map[string]int) {
 	switch {
 	case !isUnset(sessions) || !isUnset(devices):

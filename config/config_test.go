@@ -43,7 +43,7 @@ func TestGoodFiles(t *testing.T) {
 	})
 }
 
-// describe prints a configuration with its secrets, which in testdata are made up.
+// describe formats a configuration with its secrets. Those in testdata are made up.
 func describe(cfg *Config) string {
 	var b strings.Builder
 	api := cfg.API
@@ -71,7 +71,7 @@ func describe(cfg *Config) string {
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// checkMessages checks what every message must look like: where, what and what to do, on one line, in order.
+// checkMessages checks the form of every message: place, problem and remedy, on one line, sorted.
 func checkMessages(t *testing.T, err error, path string) {
 	t.Helper()
 	var list *Error
@@ -106,7 +106,7 @@ func checkMessages(t *testing.T, err error, path string) {
 	}
 }
 
-// checkConfig checks all that the package promises about a configuration it returns, by other means than its own.
+// checkConfig checks all guarantees of the package about a returned configuration, independently of its code.
 func checkConfig(t *testing.T, cfg *Config) {
 	t.Helper()
 	api := cfg.API
@@ -188,7 +188,7 @@ func checkConfig(t *testing.T, cfg *Config) {
 	}
 }
 
-// TestExample keeps the file that users begin with valid as it stands, and complete.
+// TestExample checks that sessions.yml in the repository is valid and complete.
 func TestExample(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	const path = "../sessions.yml"
@@ -210,7 +210,7 @@ func TestExample(t *testing.T) {
 	for _, bad := range []string{"nosuchkey: x", "api: {nosuchkey: x}", "sessions: [{nosuchkey: x}]",
 		"races: [{nosuchkey: x}]", "devices: [{nosuchkey: x}]", "sessions: [{expected: {nosuchkey: x}}]"} {
 		_, err := Parse([]byte(bad), "f.yml")
-		known := regexp.MustCompile(`known here: (.*)`).FindStringSubmatch(err.Error())
+		known := regexp.MustCompile(`valid keys: (.*)`).FindStringSubmatch(err.Error())
 		if known == nil {
 			t.Fatalf("no list of keys in %q", err)
 		}
@@ -221,7 +221,7 @@ func TestExample(t *testing.T) {
 		}
 	}
 
-	// What it shows as a default, commented out, is the default.
+	// The settings that it shows as defaults, commented out, are the defaults.
 	comment := regexp.MustCompile(`(?m)^  # ([a-z_]+: )`)
 	api, sessions, _ := strings.Cut(string(text), "\nsessions:")
 	if shown := len(comment.FindAllString(api, -1)); shown != 9 {
@@ -299,8 +299,8 @@ func TestKeySources(t *testing.T) {
 func TestBadKeyInEnvironment(t *testing.T) {
 	t.Setenv(KeyVariable, apiKey+"\n"+apiKey)
 	_, err := Parse([]byte("- "+token+"\n- x"), "f.yml")
-	want := "$RUFUS_API_KEY: has spaces, line breaks or characters outside ASCII; give the API key alone\n" +
-		"f.yml:2: token has 1 characters instead of 16 to 128; give a session token"
+	want := "$RUFUS_API_KEY: has spaces, line breaks or characters outside ASCII; write only the API key\n" +
+		"f.yml:2: token has 1 characters instead of 16 to 128; use the whole session token"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -338,7 +338,7 @@ func TestLoadUnreadable(t *testing.T) {
 	}
 }
 
-// TestFiles: a file that could not be read is watched too, as its coming changes the outcome.
+// TestFiles checks that a file that cannot be read is watched too, because creating it changes the result.
 func TestFiles(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	dir := t.TempDir()
@@ -354,7 +354,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestAliasesCannotUnfold: a small file that would unfold to fifty million labels.
+// TestAliasesCannotUnfold loads a small file that would expand to fifty million labels.
 func TestAliasesCannotUnfold(t *testing.T) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "sessions:\n- token: %s\n  labels: &labels\n", token)
@@ -370,7 +370,7 @@ func TestAliasesCannotUnfold(t *testing.T) {
 	}
 }
 
-// TestSelfReference: the YAML package allows an anchor within its own value.
+// TestSelfReference loads a file with an anchor inside its own value, which the YAML package allows.
 func TestSelfReference(t *testing.T) {
 	for _, text := range []string{
 		"&a [*a]",
@@ -400,7 +400,7 @@ func TestManyProblems(t *testing.T) {
 	}
 }
 
-// Ten thousand entries with everything that they can have are no hostile file.
+// Ten thousand full entries are not refused.
 func TestManySessions(t *testing.T) {
 	t.Setenv(KeyVariable, apiKey)
 	var b strings.Builder
@@ -415,7 +415,7 @@ func TestManySessions(t *testing.T) {
 	}
 }
 
-// hostileFiles are repeated to fill a file: what makes the YAML package build most from fewest bytes.
+// hostileFiles are repeated to fill a file. They make the YAML package allocate as much as possible per byte.
 var hostileFiles = []struct{ begin, unit, end string }{
 	{"", "-\n", ""},
 	{"", "- x\n", ""},
@@ -427,13 +427,13 @@ var hostileFiles = []struct{ begin, unit, end string }{
 	{"[", "x,", "]"},
 	{"{", "a,", "}"},
 	{"[&a x,", "*a,", "]"},
-	{"", "- x\n", "}\n"}, // whose line has to be searched for
+	{"", "- x\n", "}\n"}, // the line of the error must be searched for
 }
 
-// hostile names the child process that parses one of them, by its index.
+// hostile is the environment variable for the child process that parses one of the files: the index of the file.
 const hostile = "RUFUS_HOSTILE_FILE"
 
-// A hostile file costs little memory, whether it is refused for its size or just not.
+// A hostile file takes little memory, whether it is just below the size limit or just above it.
 func TestHostileFiles(t *testing.T) {
 	const most = 200 << 20
 	if i, err := strconv.Atoi(os.Getenv(hostile)); err == nil {

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// Each device is compared with every rule.
+	// Every device is compared with every rule.
 	maxRules = 1000
 
 	remedyRules   = "list at least one rule, for example \"- alias: 'FINISH-.+'\", below \"devices:\""
@@ -21,11 +21,11 @@ const (
 	validTemplate = "1 to 100 characters, such as '$point-$race' with groups of the rule's expressions"
 )
 
-// plan decodes the list of devices. The sessions of cfg must be there already.
+// plan decodes the list of devices. cfg.Sessions must be decoded already.
 func (d *decoder) plan(list *node, cfg *Config) *discovery.Plan {
 	plan := &discovery.Plan{MaxDevices: cfg.API.MaxDevices}
 	if len(list.Content) > maxRules {
-		d.refuse(list.Line, fmt.Sprintf("devices has more than %d rules", maxRules), "match more devices by one rule")
+		d.refuse(list.Line, fmt.Sprintf("devices has more than %d rules", maxRules), "match more devices with each rule")
 		return plan
 	}
 	var lines []int // of the rules
@@ -33,7 +33,7 @@ func (d *decoder) plan(list *node, cfg *Config) *discovery.Plan {
 	for item := range d.items(list, "devices", remedyRules) {
 		rule, ok := d.rule(item)
 		if !ok {
-			follows = true // nobody knows
+			follows = true // perhaps: its ignore setting is unknown
 			continue
 		}
 		for i := range plan.Rules {
@@ -61,10 +61,10 @@ func (d *decoder) plan(list *node, cfg *Config) *discovery.Plan {
 func (d *decoder) shadowed(rule *discovery.Rule, line int, earlier *discovery.Rule, earlierLine int) bool {
 	switch {
 	case earlier.Alias.MatchesAll() && earlier.SerialNumber.MatchesAll():
-		d.refuse(line, fmt.Sprintf("the rule never matches, as the rule in line %d matches every device", earlierLine),
+		d.refuse(line, fmt.Sprintf("the rule never matches: the rule in line %d already matches every device", earlierLine),
 			fmt.Sprintf("move the rule in line %d to the end", earlierLine))
 	case earlier.Alias.Equal(rule.Alias) && earlier.SerialNumber.Equal(rule.SerialNumber):
-		d.refuse(line, fmt.Sprintf("the rule never matches, as the rule in line %d has the same conditions", earlierLine),
+		d.refuse(line, fmt.Sprintf("the rule never matches: the rule in line %d has the same conditions", earlierLine),
 			"keep one of them")
 	default:
 		return false
@@ -72,13 +72,13 @@ func (d *decoder) shadowed(rule *discovery.Rule, line int, earlier *discovery.Ru
 	return true
 }
 
-// rule decodes one rule and reports whether its conditions are known.
+// rule decodes one rule and reports whether its conditions are valid.
 func (d *decoder) rule(item *node) (rule discovery.Rule, ok bool) {
 	if !isMapping(item) {
 		switch {
 		case isNull(item):
 			d.refuse(item.Line, "the rule is empty", remedyRule+", or as {} for every device")
-		case d.refuseSlip(settingSlip, item):
+		case d.refuseTypo(settingTypo, item):
 		case documentedID.MatchString(item.Value):
 			d.refuse(item.Line, "the rule is a device id or a token",
 				"move it below \"sessions:\" and write it as \"device: ...\" or \"token: ...\"")
@@ -87,7 +87,7 @@ func (d *decoder) rule(item *node) (rule discovery.Rule, ok bool) {
 		}
 		return rule, false
 	}
-	// The templates have groups of the expressions, wherever in the rule those are.
+	// Templates refer to groups of the expressions, so they are decoded after them, whatever the order in the file.
 	lines, values := d.mapping(item, "a rule of devices", []field{
 		{name: "alias"}, {name: "serial_number"}, {name: "name"}, {name: "race"}, {name: "expected"},
 		{name: "silent_after", valid: "a duration such as 10m, or 0s for never", text: duration(&rule.SilentAfter, 0)},
@@ -115,12 +115,12 @@ func (d *decoder) rule(item *node) (rule discovery.Rule, ok bool) {
 	return rule, true
 }
 
-// expression sets dst to a condition, if there is one, and reports whether it is right.
+// expression sets dst to the condition in n and reports whether it is valid. n is nil if the rule has none.
 func (d *decoder) expression(dst **discovery.Expression, name string, n *node, lines map[string]int) bool {
 	if n == nil {
 		return true
 	}
-	// What is wrong with an expression comes with a remedy of its own.
+	// An invalid expression has its own remedy, so text returns no problem for it.
 	var failed *discovery.ExpressionError
 	read := d.scalar(lines[name], n, name, field{
 		valid: "a regular expression in RE2 syntax such as 'FINISH-.+'",
@@ -140,16 +140,17 @@ func (d *decoder) expression(dst **discovery.Expression, name string, n *node, l
 		return false
 	case documentedID.MatchString(n.Value):
 		d.refuse(lines[name], name+" is a device id or a token",
-			"follow a single device by an entry \"- device: ...\" below \"sessions:\"")
+			"to follow a single device, add an entry \"- device: ...\" below \"sessions:\"")
 		return false
 	case (*dst).LooksLikeGlob():
-		d.warn(lines[name], name+" ends with * after a single character, which repeats that character",
+		d.warn(lines[name], name+" ends with *, which only repeats the character before it",
 			"write .* for any text")
 	}
 	return true
 }
 
-// template sets dst to a template with groups of the rule's expressions, if there is one.
+// template sets dst to the template in n, which may refer to groups of the rule's expressions. n is nil if the rule has
+// none.
 func (d *decoder) template(rule *discovery.Rule, dst *discovery.Template, name string, n *node, lines map[string]int) {
 	var value string
 	f := field{valid: validTemplate, text: text(&value, maxName), template: true}
@@ -165,17 +166,18 @@ func (d *decoder) template(rule *discovery.Rule, dst *discovery.Template, name s
 	case errors.As(err, &unknown) && unknown.Ambiguous:
 		d.refuse(lines[name], quote("group", unknown.Group)+" is in both alias and serial_number", "rename one of the two")
 	case errors.As(err, &unknown):
-		d.refuse(lines[name], fmt.Sprintf("%s has %s, which alias and serial_number do not have",
-			name, quote("group", unknown.Group)), "add (?P<name>...) to the alias, or write ${name} where text follows a group")
+		d.refuse(lines[name], fmt.Sprintf("%s uses %s, but neither alias nor serial_number has it",
+			name, quote("group", unknown.Group)), "add (?P<name>...) to the alias, or write ${name} if text follows the group")
 	case errors.Is(err, discovery.ErrDollar):
 		d.refuse(lines[name], name+" has a dollar sign without a group",
 			"write $group, ${group} or $1, or $$ for a dollar sign")
 	default:
-		d.refuse(lines[name], name+" has neither a group nor text", "give "+validTemplate)
+		d.refuse(lines[name], name+" has neither a group nor text", "use "+validTemplate)
 	}
 }
 
-// checkRace checks the race of a rule, which is given in that line, as far as it is known without a device.
+// checkRace refuses a race that is not listed, if the rule has the same race for every device. line is where the race
+// is set.
 func (d *decoder) checkRace(rule *discovery.Rule, line int) {
 	if rule.Race.IsZero() {
 		return
@@ -187,8 +189,8 @@ func (d *decoder) checkRace(rule *discovery.Rule, line int) {
 	}
 }
 
-// expectedOf decodes when passings are due at the devices of a rule. Which race that counts from is known only when
-// there is a device, so the windows of every race are made.
+// expectedOf decodes when passings are expected at the devices of a rule. A device's race is only known once the device
+// is, so it computes the windows for every race.
 func (d *decoder) expectedOf(rule *discovery.Rule, n *node, lines map[string]int) {
 	line := lines["expected"]
 	from, until, ok := d.bounds(n, line)
@@ -207,7 +209,7 @@ func (d *decoder) expectedOf(rule *discovery.Rule, n *node, lines map[string]int
 		rule.ExpectedByRace[race] = d.windowsAfter(guns, from, until, line)
 	case d.races == nil:
 		d.refuse(line, "expected counts from the gun, but the file lists no races",
-			"add races with their starts, or give date-times")
+			"add races with their starts, or use date-times")
 	default:
 		started := false
 		for name, r := range d.races {
@@ -218,7 +220,7 @@ func (d *decoder) expectedOf(rule *discovery.Rule, n *node, lines map[string]int
 		}
 		if !started {
 			d.refuse(line, "expected counts from the gun, but no race has a start",
-				"add the starts to races, or give date-times")
+				"add the starts to races, or use date-times")
 		}
 	}
 }

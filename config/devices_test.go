@@ -13,7 +13,7 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// account is a list of devices as the API may give it.
+// account is a list of devices from the API.
 var account = []discovery.Device{
 	{ID: rufus.NewSecret(device), Alias: "FINISH-5K", SerialNumber: "O4A-00150"},
 	{ID: rufus.NewSecret(strings.Repeat("A", 64)), Alias: "start-10k", SerialNumber: "O4A-00151"},
@@ -21,7 +21,7 @@ var account = []discovery.Device{
 	{ID: rufus.NewSecret(strings.Repeat("C", 64)), SerialNumber: "X-1"},
 }
 
-// followed says what a file makes of the account, one device a line.
+// followed formats the entries that a configuration creates for the account, one per line.
 func followed(cfg *Config) string {
 	var b strings.Builder
 	for _, f := range cfg.Discovery.Follow(cfg.Sessions, account, nil).Followed {
@@ -37,7 +37,7 @@ func followed(cfg *Config) string {
 	return b.String()
 }
 
-// checkPlan checks what following devices relies on.
+// checkPlan checks the guarantees that discovery relies on.
 func checkPlan(t *testing.T, cfg *Config) {
 	t.Helper()
 	plan := cfg.Discovery
@@ -121,20 +121,20 @@ func TestBadDevices(t *testing.T) {
 		"devices:\n- [x]":                        "2: the rule is not a mapping; write it as {alias: 'FINISH-.+'}",
 		"devices:\n- START-.*":                   "2: the rule is not a mapping; write it as {alias: 'FINISH-.+'}",
 		"devices:\n- " + device:                  "2: the rule is a device id or a token; move it below \"sessions:\" and write it as \"device: ...\" or \"token: ...\"",
-		"devices:\n- serial_number: " + device:   "2: serial_number is a device id or a token; follow a single device by an entry \"- device: ...\" below \"sessions:\"",
+		"devices:\n- serial_number: " + device:   "2: serial_number is a device id or a token; to follow a single device, add an entry \"- device: ...\" below \"sessions:\"",
 		"devices:\n- ignore: true":               "2: every rule ignores devices, and there are no sessions; add a rule without ignore, such as \"- {}\" for every device that no earlier rule matches",
-		"devices:\n- {}\n- {alias: x}":           "3: the rule never matches, as the rule in line 2 matches every device; move the rule in line 2 to the end",
-		"devices:\n- {alias: .*}\n- {}":          "3: the rule never matches, as the rule in line 2 matches every device; move the rule in line 2 to the end",
-		"devices:\n- {alias: x, serial_number: y}\n- {serial_number: y, alias: x, ignore: true}":    "3: the rule never matches, as the rule in line 2 has the same conditions; keep one of them",
+		"devices:\n- {}\n- {alias: x}":           "3: the rule never matches: the rule in line 2 already matches every device; move the rule in line 2 to the end",
+		"devices:\n- {alias: .*}\n- {}":          "3: the rule never matches: the rule in line 2 already matches every device; move the rule in line 2 to the end",
+		"devices:\n- {alias: x, serial_number: y}\n- {serial_number: y, alias: x, ignore: true}":    "3: the rule never matches: the rule in line 2 has the same conditions; keep one of them",
 		"devices:\n- {alias: '(?P<x>a)', serial_number: '(?P<x>a)', name: $x}":                      "2: group \"x\" is in both alias and serial_number; rename one of the two",
-		"devices:\n- {alias: a, name: $" + apiKey[4:] + "}":                                         "2: name has group (not shown, it may be a secret), which alias and serial_number do not have; add (?P<name>...) to the alias, or write ${name} where text follows a group",
-		"devices:\n- {expected: {from: 0s, until: 1m}}":                                             "2: expected counts from the gun, but the entry has no race; add race with a name from races, or give date-times",
-		"devices:\n- {race: 5k, expected: {from: 0s, until: 1m}}":                                   "2: expected counts from the gun, but race \"5k\" is not in races; add it there with its start, or give date-times",
-		"devices:\n- {alias: (.*)a, race: $1, expected: {from: 0s, until: 1m}}":                     "2: expected counts from the gun, but the file lists no races; add races with their starts, or give date-times",
-		"races: [{name: a}]\ndevices:\n- {race: a, expected: {from: 0s, until: 1m}}":                "3: expected counts from the gun, but the race in line 1 has no start; add its start, or give date-times",
-		"races: [{name: a}]\ndevices:\n- {alias: (.*)a, race: $1, expected: {from: 0s, until: 1m}}": "3: expected counts from the gun, but no race has a start; add the starts to races, or give date-times",
+		"devices:\n- {alias: a, name: $" + apiKey[4:] + "}":                                         "2: name uses group (not shown, it may be a secret), but neither alias nor serial_number has it; add (?P<name>...) to the alias, or write ${name} if text follows the group",
+		"devices:\n- {expected: {from: 0s, until: 1m}}":                                             "2: expected counts from the gun, but the entry has no race; add race with a name from races, or use date-times",
+		"devices:\n- {race: 5k, expected: {from: 0s, until: 1m}}":                                   "2: expected counts from the gun, but race \"5k\" is not in races; add it there with its start, or use date-times",
+		"devices:\n- {alias: (.*)a, race: $1, expected: {from: 0s, until: 1m}}":                     "2: expected counts from the gun, but the file lists no races; add races with their starts, or use date-times",
+		"races: [{name: a}]\ndevices:\n- {race: a, expected: {from: 0s, until: 1m}}":                "3: expected counts from the gun, but the race in line 1 has no start; add its start, or use date-times",
+		"races: [{name: a}]\ndevices:\n- {alias: (.*)a, race: $1, expected: {from: 0s, until: 1m}}": "3: expected counts from the gun, but no race has a start; add the starts to races, or use date-times",
 		"races: [{name: a}]\ndevices:\n- {race: b}":                                                 "3: race \"b\" is not in races; add it there, or correct the name",
-		"sessions: [" + token + "]\ndevices:\n- {alias: x, name: 'at " + token + "'}":               "3: the name contains the API key or a configured token or id; choose another: it is shown on pages and in metrics",
+		"sessions: [" + token + "]\ndevices:\n- {alias: x, name: 'at " + token + "'}":               "3: the name contains the API key or a configured token or id; choose another one: it is shown on pages and in metrics",
 	} {
 		_, err := Parse([]byte(file), "f.yml")
 		if err == nil || err.Error() != "f.yml:"+want {
@@ -143,9 +143,9 @@ func TestBadDevices(t *testing.T) {
 		}
 		checkMessages(t, err, "f.yml")
 	}
-	// An empty expression is not one for every device.
+	// An empty expression does not match every device.
 	_, err := Parse([]byte("devices: [{alias: ''}]"), "f.yml")
-	want := "f.yml:1: alias is empty; give an expression such as 'FINISH-.+', or remove the setting"
+	want := "f.yml:1: alias is empty; use an expression such as 'FINISH-.+', or remove the setting"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -171,19 +171,19 @@ func TestKeyFromTheFileOfAVariable(t *testing.T) {
 		{"key_file: own", "x", path, "from-own-file"},
 		{"", "x", path, "$RUFUS_API_KEY_FILE: $RUFUS_API_KEY is set as well; keep one of them"},
 		{"", "", filepath.Join(dir, "none"), "$RUFUS_API_KEY_FILE: the file cannot be read (no such file or directory); " +
-			"give the path of a readable file that holds the API key"},
+			"use the path of a readable file that contains the API key"},
 		{"", "", quoted, "$RUFUS_API_KEY_FILE: the content of the file has quotes around the key; " +
-			"give the API key alone, without quotes"},
+			"write only the API key, without quotes"},
 		{"", "", assigned, "$RUFUS_API_KEY_FILE: the content of the file has a name before the key; " +
-			"give the API key alone, without NAME="},
-		{"", "", marked, "$RUFUS_API_KEY_FILE: the content of the file begins with a byte order mark; " +
+			"write only the API key, without NAME="},
+		{"", "", marked, "$RUFUS_API_KEY_FILE: the content of the file starts with a byte order mark; " +
 			"save the file as UTF-8 without one"},
 		{"key_file: quoted", "", "", "f.yml:1: the content of key_file has quotes around the key; " +
-			"give the API key alone, without quotes"},
-		{"", "'" + apiKey + "'", "", "$RUFUS_API_KEY: has quotes around the key; give the API key alone, without quotes"},
-		{"", "api_key: " + apiKey, "", "$RUFUS_API_KEY: has a name before the key; give the API key alone, without NAME="},
-		{"", "${KEY}", "", "$RUFUS_API_KEY: holds a variable, which nothing replaces; " + remedyKey},
-		{"", "bearer " + apiKey, "", "$RUFUS_API_KEY: has a word before the key; give the API key alone"},
+			"write only the API key, without quotes"},
+		{"", "'" + apiKey + "'", "", "$RUFUS_API_KEY: has quotes around the key; write only the API key, without quotes"},
+		{"", "api_key: " + apiKey, "", "$RUFUS_API_KEY: has a name before the key; write only the API key, without NAME="},
+		{"", "${KEY}", "", "$RUFUS_API_KEY: contains a variable, but variables are not expanded; " + remedyKey},
+		{"", "bearer " + apiKey, "", "$RUFUS_API_KEY: has a word before the key; write only the API key"},
 		{"", "dGhlIGtleQ==", "", "dGhlIGtleQ=="}, // base64 is not NAME=
 	} {
 		t.Setenv(KeyVariable, c.key)
@@ -210,10 +210,10 @@ func TestWarnings(t *testing.T) {
 	t.Setenv(KeyFileVariable, "")
 	cfg := parse(t, "sessions:\n- "+token+"\n- "+token2[:63]+"\ndevices:\n- {alias: FINISH-*}\n- {name: box“}\n")
 	for i, want := range []string{
-		":3: token has 63 characters, and is not 64 hexadecimal digits like those in the API's documentation; " +
+		":3: token has 63 characters, but those in the API's documentation have 64 hexadecimal digits; " +
 			"compare it with the one in your RUFUS account",
-		":5: alias ends with * after a single character, which repeats that character; write .* for any text",
-		":6: name has a quote at one end only, or one that is not \" or '; put the same \" or ' at both ends, or none",
+		":5: alias ends with *, which only repeats the character before it; write .* for any text",
+		":6: name has a quote at one end only, or a quote other than \" and '; put the same \" or ' at both ends, or remove the quote",
 	} {
 		if i >= len(cfg.Warnings) || !strings.HasSuffix(cfg.Warnings[i], cfg.Files[0]+want) {
 			t.Errorf("warning %d of %q is not %q", i, cfg.Warnings, want)
@@ -230,7 +230,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// Uncommented, the form that sessions.yml recommends is valid, with the examples and without them.
+// The commented-out form that sessions.yml recommends is valid, with and without the examples.
 func TestExampleOfDevices(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	t.Setenv(KeyFileVariable, "")
@@ -257,12 +257,12 @@ func TestExampleOfDevices(t *testing.T) {
 	}
 }
 
-// A setting that is added must be known to the search for slips.
-func TestSlipsKnowEverySetting(t *testing.T) {
+// A setting that is added must be known to the search for typos.
+func TestTyposKnowEverySetting(t *testing.T) {
 	for _, unknown := range []string{"x: y", "api: {x: y}", "api: {tls_config: {x: y}}", "races: [{x: y}]",
 		"sessions: [{x: y}]", "sessions: [{expected: {x: y}}]", "devices: [{x: y}]"} {
 		_, err := Parse([]byte(unknown), "f.yml")
-		_, known, found := strings.Cut(err.Error(), "known here: ")
+		_, known, found := strings.Cut(err.Error(), "valid keys: ")
 		known, _, _ = strings.Cut(known, "\n")
 		if !found {
 			t.Fatalf("%s: %v", unknown, err)
@@ -275,7 +275,7 @@ func TestSlipsKnowEverySetting(t *testing.T) {
 	}
 }
 
-// Whoever can log a configuration can log what it follows.
+// A logged configuration shows no secret of the devices it follows.
 func TestDevicesPrintNoSecret(t *testing.T) {
 	t.Setenv(KeyVariable, apiKey)
 	cfg := parse(t, "sessions: [{device: "+device+"}]\ndevices: [{}]")

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzLoad: whatever the file, there is no panic, what loads keeps every promise, and no message shows a secret.
+// FuzzLoad checks that no file causes a panic, that a loaded configuration is valid, and that no message shows a
+// secret.
 func FuzzLoad(f *testing.F) {
 	paths, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {

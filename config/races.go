@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	// A race has a few waves. A simulated one that repeats itself has one start for each time.
+	// A real race has a few waves. The demo repeats its race and lists one start per repetition.
 	maxWaves = 1000
-	// Each entry has a window for each wave of its race: a small file must not unfold into a huge list.
+	// Each entry has a window for each wave of its race, so a small file could create a huge number of windows.
 	maxWindows = 100_000
-	// No place on earth is further from UTC.
+	// No time zone is further from UTC.
 	maxOffset = 14 * time.Hour
 )
 
@@ -31,10 +31,10 @@ const (
 type race struct {
 	line     int // where its name is
 	hasStart bool
-	starts   []time.Time // of its waves, in the file's order; empty when they are wrong
+	starts   []time.Time // of its waves, in the file's order; empty if they are invalid
 }
 
-// readRaces decodes the list of races, nil when the file has none.
+// readRaces decodes the list of races. list is nil if the file has none.
 func (d *decoder) readRaces(list *node) {
 	if list == nil {
 		return
@@ -47,10 +47,10 @@ func (d *decoder) readRaces(list *node) {
 	}
 }
 
-// readRace decodes one race and adds it to the others.
+// readRace decodes one race and adds it to d.races.
 func (d *decoder) readRace(item *node) {
 	if !isMapping(item) {
-		if d.refuseSlip(settingSlip, item) {
+		if d.refuseTypo(settingTypo, item) {
 			return
 		}
 		d.refuse(item.Line, "the race is not a mapping", "write it as {name: 5k, start: 2026-11-29T09:00:00-03:00}")
@@ -67,15 +67,15 @@ func (d *decoder) readRace(item *node) {
 	}
 	r.line = lines["name"]
 	if r.line == 0 {
-		d.refuse(item.Line, "the race has no name", "add one: the value of the label race of its sessions")
+		d.refuse(item.Line, "the race has no name", "add one: it becomes the label race of its sessions")
 	}
 	if name == "" {
 		return
 	}
 	d.public = append(d.public, public{r.line, "a race's name", name})
 	if first, again := d.races[name]; again {
-		d.refuse(r.line, fmt.Sprintf("%s again, after line %d", quote("race", name), first.line),
-			"keep one of them; for waves make start a list")
+		d.refuse(r.line, fmt.Sprintf("%s, first in line %d", quote("duplicate race", name), first.line),
+			"keep one of them; if the race has waves, make start a list")
 		return
 	}
 	d.races[name] = r
@@ -89,7 +89,7 @@ func (d *decoder) starts(n *node) []time.Time {
 	}
 	switch {
 	case len(waves) == 0:
-		d.refuse(n.Line, "start is an empty list", "give "+validStart+", or remove start")
+		d.refuse(n.Line, "start is an empty list", "use "+validStart+", or remove start")
 	case len(waves) > maxWaves:
 		d.refuse(n.Line, fmt.Sprintf("start has more than %d waves", maxWaves), "keep those of this event")
 		return nil
@@ -107,14 +107,15 @@ func (d *decoder) starts(n *node) []time.Time {
 	return starts
 }
 
-// raceLabel is the race of an entry and the line that gives it. Without one the line is 0; a wrong one has no value.
+// raceLabel is the race of an entry and the line that sets it. line is 0 if the entry has no race; value is empty if
+// the race is invalid.
 type raceLabel struct {
 	value string
 	line  int
 }
 
-// raceOf returns the label race of an entry, given by the key race or among the labels, whose lines are labelLines. The
-// label becomes one of the entry's own.
+// raceOf returns the race of an entry, which is set by the key race or by a label with that name, and makes it a label
+// of the entry. labelLines are the lines of the labels.
 func (d *decoder) raceOf(session *entry.Entry, key raceLabel, labelLines map[string]int) raceLabel {
 	own := raceLabel{session.Labels["race"], labelLines["race"]}
 	switch {
@@ -135,7 +136,7 @@ func (d *decoder) raceOf(session *entry.Entry, key raceLabel, labelLines map[str
 	return key
 }
 
-// expected decodes when passings are due at an entry of that race. n may be nil.
+// expected decodes when passings are expected at an entry of that race. n may be nil.
 func (d *decoder) expected(n *node, line int, race raceLabel) []window.Window {
 	if n == nil {
 		return nil
@@ -144,17 +145,17 @@ func (d *decoder) expected(n *node, line int, race raceLabel) []window.Window {
 	if !ok {
 		return nil
 	}
-	guns := []time.Time{{}} // two date-times do not need a gun
+	guns := []time.Time{{}} // not used with date-times
 	if !from.absolute {
 		guns = d.guns(race, line)
 	}
 	return d.windowsAfter(guns, from, until, line)
 }
 
-// bounds decodes the ends of a window, and reports whether both are there and fit each other.
+// bounds decodes both ends of a window, and reports whether they are valid.
 func (d *decoder) bounds(n *node, line int) (from, until bound, ok bool) {
 	if !isMapping(n) {
-		if d.refuseSlip(settingSlip, n) {
+		if d.refuseTypo(settingTypo, n) {
 			return from, until, false
 		}
 		d.refuse(line, "expected is not a mapping", "write it as {from: 14m, until: 1h40m}, durations after the gun")
@@ -166,23 +167,23 @@ func (d *decoder) bounds(n *node, line int) (from, until bound, ok bool) {
 	})
 	for _, name := range []string{"from", "until"} {
 		if lines[name] == 0 {
-			d.refuse(line, "expected has no "+name, "give "+validBound)
+			d.refuse(line, "expected has no "+name, "add it: "+validBound)
 		}
 	}
 	switch {
 	case !from.known || !until.known:
 	case from.absolute != until.absolute:
-		d.refuse(lines["until"], "of from and until, one is a duration and one a date-time",
-			"give two durations after the gun, or two date-times")
+		d.refuse(lines["until"], "from and until differ: one is a duration, the other is a date-time",
+			"use two durations after the gun, or two date-times")
 	case !until.in(time.Time{}).After(from.in(time.Time{})):
-		d.refuse(lines["until"], "until is not after from", "give a later until")
+		d.refuse(lines["until"], "until is not after from", "use a later until")
 	default:
 		return from, until, true
 	}
 	return from, until, false
 }
 
-// windowsAfter returns the windows of all waves, merged.
+// windowsAfter returns the windows for all guns, merged.
 func (d *decoder) windowsAfter(guns []time.Time, from, until bound, line int) []window.Window {
 	if d.windows += len(guns); d.windows > maxWindows && d.windows-len(guns) <= maxWindows {
 		d.refuse(line, fmt.Sprintf("the file has more than %d windows (one for each wave of each entry)", maxWindows),
@@ -198,19 +199,20 @@ func (d *decoder) windowsAfter(guns []time.Time, from, until bound, line int) []
 	return window.Merge(windows)
 }
 
-// guns returns the starts of the race that an entry's expected counts from, none after noting an error.
+// guns returns the starts of the named race, from which an entry's expected counts. If there are none, it refuses the
+// entry and returns nil.
 func (d *decoder) guns(name raceLabel, line int) []time.Time {
 	r, known := d.races[name.value]
 	switch {
 	case name.line == 0:
 		d.refuse(line, "expected counts from the gun, but the entry has no race",
-			"add race with a name from races, or give date-times")
+			"add race with a name from races, or use date-times")
 	case name.value != "" && d.races == nil:
 		d.refuse(name.line, "expected counts from the gun, but "+quote("race", name.value)+" is not in races",
-			"add it there with its start, or give date-times")
+			"add it there with its start, or use date-times")
 	case known && !r.hasStart:
 		d.refuse(line, fmt.Sprintf("expected counts from the gun, but the race in line %d has no start", r.line),
-			"add its start, or give date-times")
+			"add its start, or use date-times")
 	}
 	return r.starts
 }
@@ -223,7 +225,7 @@ type bound struct {
 	at       time.Time     // if absolute
 }
 
-// set reads a duration or a date-time.
+// set parses a duration or a date-time.
 func (b *bound) set(value string) (problem string) {
 	if after, err := model.ParseDuration(value); err == nil {
 		*b = bound{known: true, after: time.Duration(after)}
@@ -241,7 +243,7 @@ func (b *bound) set(value string) (problem string) {
 	return problem
 }
 
-// in returns the instant in a race that starts with that gun.
+// in returns the time of the bound in a race that starts at gun.
 func (b *bound) in(gun time.Time) time.Time {
 	if b.absolute {
 		return b.at
@@ -251,13 +253,13 @@ func (b *bound) in(gun time.Time) time.Time {
 
 const notDateTime = "is not a date-time"
 
-// dateTimePattern is RFC 3339 with what people leave out or write otherwise: groups for the date, hours, minutes,
-// seconds, and the sign, hours and minutes of the offset.
+// dateTimePattern matches RFC 3339, and what people write instead of it. Its groups are the date, the hours, minutes
+// and seconds, and the hours (with their sign) and minutes of the offset.
 var dateTimePattern = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2})` +
 	`(?:[Tt ](\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d{1,9})?))?(?: ?(?:[Zz]|([+-]\d{2})(?::?([0-5]\d))?))?)?$`)
 
-// dateTime sets dst to a date-time with its offset. Without one, the same file would mean another instant on another
-// machine.
+// dateTime sets dst to a date-time. Its UTC offset is required: without it, the file would mean different times on
+// machines in different time zones.
 func dateTime(dst *time.Time) func(string) string {
 	return func(value string) string {
 		parts := dateTimePattern.FindStringSubmatch(value)

@@ -15,7 +15,7 @@ func TestDateTime(t *testing.T) {
 		"2026-11-29t09:00:00-03:00":      "2026-11-29T12:00:00Z",
 		"2026-11-29 09:00:00-03:00":      "2026-11-29T12:00:00Z",
 		"2026-11-29 09:00:00 -03:00":     "2026-11-29T12:00:00Z",
-		"2026-11-29 09:00:00 -0300":      "2026-11-29T12:00:00Z", // of git and of date
+		"2026-11-29 09:00:00 -0300":      "2026-11-29T12:00:00Z", // format of git and date
 		"2026-11-29T09:00:00-0300":       "2026-11-29T12:00:00Z",
 		"2026-11-29T09:00:00-03":         "2026-11-29T12:00:00Z",
 		"2026-11-29T09:00-03:00":         "2026-11-29T12:00:00Z",
@@ -53,7 +53,7 @@ func TestDateTime(t *testing.T) {
 		"2026-11-29T09:00:00-03:00 ":      notDateTime,
 		" 2026-11-29T09:00:00-03:00":      notDateTime,
 		"2026-11-29T09:00:00-03:00\n":     notDateTime,
-		"2026-11-29T09:00:00\u221203:00":  notDateTime, // a minus sign that is none in ASCII
+		"2026-11-29T09:00:00\u221203:00":  notDateTime, // a Unicode minus sign
 		"26-11-29T09:00:00-03:00":         notDateTime,
 		"29.11.2026 09:00-03:00":          notDateTime,
 		"2026-11-29T9:00 AM -03:00":       notDateTime,
@@ -81,7 +81,7 @@ func TestDateTime(t *testing.T) {
 	}
 }
 
-// Moving the gun is one line, and moves every window that counts from it.
+// To move the gun, one line is changed. All windows that count from it move.
 func TestGunMoves(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	const file = `
@@ -105,7 +105,7 @@ sessions:
 	}
 }
 
-// TestManyWindows: waves times entries, each allowed, would unfold to millions of windows.
+// TestManyWindows loads a file whose waves and entries are each allowed but together give millions of windows.
 func TestManyWindows(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	file := func(waves, entries int) []byte {

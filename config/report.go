@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// report is what is wrong with a file, or is probably not meant. Of a large number, only the first are kept.
+// report collects the errors of a file, or the warnings. Only the first ones are kept.
 type report struct {
 	remarks []remark
-	more    int // that are not kept
+	more    int // number of remarks that were not kept
 }
 
 type remark struct {
-	line int // 0: not in the file, and text names the place
+	line int // 0: not in the file; text says where
 	text string
 }
 
@@ -26,7 +26,8 @@ func (r *report) add(line int, what, remedy string, most int) {
 	r.remarks = append(r.remarks, remark{line, what + "; " + remedy})
 }
 
-// lines returns the remarks about the file at path by line, nil when there are none. more is about those not kept.
+// lines returns the remarks about the file at path, sorted by line, nil if there are none. more is the text after the
+// number of those that were not kept.
 func (r *report) lines(path, more string) (lines []string) {
 	slices.SortStableFunc(r.remarks, func(a, b remark) int { return a.line - b.line })
 	for _, m := range r.remarks {
@@ -42,18 +43,19 @@ func (r *report) lines(path, more string) (lines []string) {
 	return lines
 }
 
-// refuse notes what is wrong in a line.
+// refuse adds an error: what is wrong in a line, and its remedy.
 func (d *decoder) refuse(line int, what, remedy string) {
 	d.refusals.add(line, what, remedy, maxRefusals)
 }
 
-// warn notes what is valid but probably not meant.
+// warn adds a warning: what is valid but probably not intended, and its remedy.
 func (d *decoder) warn(line int, what, remedy string) {
 	d.warnings.add(line, what, remedy, maxWarnings)
 }
 
-// quote returns what followed by text if text can be neither a key nor a token, of which at most 8 characters may be
-// shown, and else what alone. Keys and tokens have digits or are one long word; a mistyped setting is a few short ones.
+// quote returns what followed by the quoted text. If text might be a key or a token, of which at most 8 characters may
+// be shown, it leaves text out. Keys and tokens have digits or are one long word; a mistyped setting is a few short
+// words.
 func quote(what, text string) string {
 	if utf8.RuneCountInString(text) <= 8 || words.MatchString(text) {
 		return fmt.Sprintf("%s %q", what, text)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// leaks returns the longest part of a secret, beyond the 8 characters that may be shown, that text shows.
+// leaks returns the longest part of a secret in text that is longer than the 8 characters that may be shown.
 func leaks(text string, secrets ...string) string {
 	text = strings.ToLower(text)
 	for _, secret := range secrets {
@@ -22,8 +22,8 @@ func leaks(text string, secrets ...string) string {
 	return ""
 }
 
-// TestNoMessageShowsASecret puts secrets in every place of a file, in many ways, and reads what is said about it. An
-// API key must not show at all, beyond the ror- that all keys begin with.
+// TestNoMessageShowsASecret puts secrets in every place of a file, in many ways, and checks the messages. Only the
+// prefix ror- of an API key may be shown.
 func TestNoMessageShowsASecret(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	const password = "pa55w0rd-of-the-proxy"
@@ -69,7 +69,7 @@ devices:
     ignore: true
 `
 	lines := strings.Split(strings.TrimSpace(file), "\n")
-	// «» is what stands in the line before its value, <> the value, and $ the secret.
+	// «» is the text before the value in its line, <> is the value, and $ is the secret.
 	templates := []string{
 		`«»$`, `«»"$"`, `«»'$`, `«»"$`, `«»[$]`, `«»{$: x}`, `«»{x: $}`, `«»*$`, `«»&$`, `«»!$ x`, `«»!!$`,
 		`«»!<$> x`, `«»@$`, `«»|$`, "«»|\n$", `«»%$`, `«»$: <>`, `«»<> $`, `«»<>: $`, `«»http://u:$@h:x/`,
@@ -94,7 +94,7 @@ devices:
 				text := strings.Join(changed, "\n") + "\n"
 				_, err := Parse([]byte(text), "f.yml")
 				if err == nil {
-					continue // another valid file
+					continue // the file is valid
 				}
 				seen++
 				if part := leaks(err.Error(), secret); part != "" {
@@ -111,7 +111,7 @@ devices:
 	}
 }
 
-// TestConfigPrintsNoSecret: a configuration can be logged.
+// TestConfigPrintsNoSecret checks that a configuration can be logged.
 func TestConfigPrintsNoSecret(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	const password = "pa55w0rd-of-the-proxy"

@@ -14,38 +14,39 @@ import (
 	"time"
 )
 
-// Source is a configuration that can be loaded again and again, and that knows when its files have changed.
+// Source loads a configuration repeatedly, and detects when its files have changed.
 //
-// A file system can hang: what reads from it then never returns. So files are read by one goroutine at a time, and
-// nobody waits for it longer than readTimeout. While it hangs, no other is started.
+// When a file system hangs, reads from it never return. So only one goroutine at a time reads files, and callers wait
+// for it no longer than readTimeout. While it hangs, no other goroutine is started.
 type Source struct {
 	load        func() (*Config, error)
 	fingerprint func(files []string) fingerprint
-	turn        chan struct{} // held from the beginning of a read until its result is in use, or dropped
+	turn        chan struct{} // a semaphore, held from the start of a read until its result is in use or dropped
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	files  []string
-	loaded fingerprint // of files, as the last load read them
-	seen   fingerprint // of files, as the last look found them
+	loaded fingerprint // of files, at the last load
+	seen   fingerprint // of files, at the last call of Changed
 }
 
-// readTimeout bounds the wait: a reload has to fail within seconds, but 10,000 sessions take some on a small machine.
+// readTimeout is how long a caller waits. A reload must fail within seconds, but 10,000 sessions take a few seconds on
+// a small machine.
 const readTimeout = 10 * time.Second
 
 var (
 	errHangs = errors.New("the configuration could not be read within " + readTimeout.String() +
-		"; check the file system that it is on")
-	errStillHangs = errors.New("an earlier attempt to read the configuration has not ended yet; " +
-		"check the file system that it is on")
+		"; check its file system")
+	errStillHangs = errors.New("an earlier attempt to read the configuration has not ended yet; check its file system")
 )
 
-// NewSource returns a source of what load returns: the result of Load or Parse.
+// NewSource returns a source that loads configurations with load, which calls Load or Parse.
 func NewSource(load func() (*Config, error)) *Source {
 	return &Source{load: load, fingerprint: fingerprintOf, turn: make(chan struct{}, 1)}
 }
 
-// Load loads the configuration and passes it to use. Configurations are used one at a time, in the order in which they
-// were read. The error is that of ctx, an *Error, that of use, or says that the file system hangs.
+// Load loads the configuration and passes it to use. It calls use for one configuration at a time, in the order in
+// which they were read. It returns the error of ctx or of use, an *Error, or an error that says that the file system
+// hangs.
 func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 	type result struct {
 		config *Config
@@ -77,8 +78,9 @@ func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 	return use(got.config)
 }
 
-// Changed reports whether the files are not as they were loaded and two calls in a row found the same: a list that an
-// editor has half written can be valid. A file system that hangs is a change too, and so is its return.
+// Changed reports whether the files have changed since the last load and are the same as at the previous call. The
+// second condition avoids loading a file that an editor has only half written. If the file system starts or
+// stops hanging, that counts as a change.
 func (s *Source) Changed(ctx context.Context) bool {
 	s.mu.Lock()
 	files := s.files
@@ -99,8 +101,8 @@ func (s *Source) Changed(ctx context.Context) bool {
 	return changed
 }
 
-// alone waits for its turn and for read, both together no longer than readTimeout. If it returns no error, the turn has
-// to be given back by the caller; otherwise it is given back when read returns.
+// alone acquires turn and calls read, and waits for both no longer than readTimeout. If it returns no error, the caller
+// must release turn. Otherwise turn is released when read returns.
 func alone[T any](ctx context.Context, turn chan struct{}, read func() T) (got T, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, errHangs)
 	defer cancel()
@@ -129,13 +131,14 @@ func alone[T any](ctx context.Context, turn chan struct{}, read func() T) (got T
 	}
 }
 
-// fingerprint is a hash over the contents of files: saving in place, renaming over and swapping a link all change it.
+// fingerprint is a hash of the contents of files. Unlike modification times, it detects every way to replace a file: in
+// place, by a rename, or by a changed symbolic link.
 type fingerprint [sha256.Size]byte
 
-// hung stands for files that cannot be read because their file system hangs.
+// hung is the fingerprint of files whose file system hangs.
 var hung = fingerprint(sha256.Sum256([]byte("hung")))
 
-// fingerprintOf returns what the files hold now.
+// fingerprintOf returns the fingerprint of the files as they are now.
 func fingerprintOf(files []string) fingerprint {
 	var now snapshot
 	for _, file := range files {
@@ -144,13 +147,13 @@ func fingerprintOf(files []string) fingerprint {
 	return now.contents
 }
 
-// snapshot is what was read.
+// snapshot records which files were read.
 type snapshot struct {
 	files    []string
-	contents fingerprint // of files as they were when they were read: what changes from then on is a change
+	contents fingerprint // of files, at the time they were read
 }
 
-// file returns the content of a file or what is wrong with it, as readFile does, and adds either to the snapshot.
+// file is readFile. It also records the file in the snapshot.
 func (s *snapshot) file(path string) (data []byte, problem string) {
 	data, problem = readFile(path)
 	if !slices.Contains(s.files, path) {
@@ -162,10 +165,10 @@ func (s *snapshot) file(path string) (data []byte, problem string) {
 }
 
 // readFile returns the content of a regular file of at most maxFile bytes, or what is wrong with it, without its path.
-// Directories, pipes and devices are refused, without waiting for anybody: they would block, need not end, and cannot
-// be read again on a reload.
+// It refuses directories, pipes and devices, without blocking on them: they may be endless, and a reload could not read
+// a pipe again.
 func readFile(path string) (data []byte, problem string) {
-	// What is opened is what is looked at: the name may be given to something else in between.
+	// Open first, then check the type: with os.Stat before, the file could be replaced in between.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the files
 	if err != nil {
 		return nil, unreadable(err)
@@ -190,7 +193,8 @@ func readFile(path string) (data []byte, problem string) {
 	return data, ""
 }
 
-// unreadable says what the operating system says, without the path: somebody may have put the key itself there.
+// unreadable returns the operating system's error, without the path: somebody may have written the key itself in place
+// of its path.
 func unreadable(err error) string {
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// watched is a source of real files.
+// watched is a source that reads real files.
 type watched struct {
 	*Source
 	t     *testing.T
@@ -22,7 +22,7 @@ type watched struct {
 	err   error  // of the last load
 }
 
-// watch returns a source of the sessions.yml that set makes, loaded for the first time.
+// watch calls set to create a sessions.yml, and returns a source of it after the first load.
 func watch(t *testing.T, set func(w *watched)) *watched {
 	t.Helper()
 	w := &watched{t: t, dir: t.TempDir()}
@@ -37,7 +37,7 @@ func watch(t *testing.T, set func(w *watched)) *watched {
 	return w
 }
 
-// look is what the program does at every interval.
+// look does what the program does at every interval.
 func (w *watched) look() {
 	w.t.Helper()
 	if w.Changed(w.t.Context()) {
@@ -66,7 +66,7 @@ func (w *watched) write(name, content string) {
 	}
 }
 
-// replace puts a new file or link in the place of an old one, in one step.
+// replace replaces a file or link by a new one, atomically.
 func (w *watched) replace(name string, create func(path string) error) {
 	w.t.Helper()
 	temporary := w.path(name + ".new")
@@ -89,7 +89,7 @@ func (w *watched) expect(when, inUse string, succeeded bool) {
 	}
 }
 
-// list is a sessions.yml with an API key and sessions of these names.
+// list returns a sessions.yml with an API key and sessions of these names.
 func list(key string, names ...string) string {
 	text := "api: {" + key + "}\nsessions:\n"
 	for _, name := range names {
@@ -98,7 +98,7 @@ func list(key string, names ...string) string {
 	return text
 }
 
-// Every way in which a file changes is seen, and acted upon once two looks in a row have seen the same.
+// Every way to change a file is detected. The file is loaded once two checks in a row have found the same content.
 func TestChanges(t *testing.T) {
 	t.Parallel()
 	fresh := func(name, content string) func(*watched) {
@@ -182,7 +182,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// A list that is cut in the middle can be valid.
+// A file that is cut in the middle can be valid.
 func TestHalfWrittenFile(t *testing.T) {
 	t.Parallel()
 	w := watch(t, func(w *watched) { w.write("sessions.yml", list("key: k1", "a", "b")) })
@@ -236,7 +236,7 @@ func TestBrokenFiles(t *testing.T) {
 	fixed("the key_file appeared")
 }
 
-// A change between the reading of a file and the note of its state must not go unseen.
+// A change between reading a file and recording its fingerprint is not missed.
 func TestChangeWhileLoading(t *testing.T) {
 	t.Parallel()
 	w := watch(t, func(w *watched) { w.write("sessions.yml", list("key: k1", "a")) })
@@ -256,11 +256,11 @@ func TestChangeWhileLoading(t *testing.T) {
 	w.expect("changed while it was loaded", "k2 a", true)
 }
 
-// hanging is a source whose file system hangs while it is told to.
+// hanging is a source whose file system hangs on request.
 type hanging struct {
 	*Source
 	hangs   atomic.Bool
-	readers atomic.Int32 // how many read now
+	readers atomic.Int32 // concurrent reads
 	release chan struct{}
 }
 
@@ -284,7 +284,8 @@ func newHanging() *hanging {
 	return h
 }
 
-// A file system that hangs fails a load in seconds and keeps a single reader; when it answers again, all is well.
+// If a file system hangs, a load fails within seconds, and there is only one reader. When it answers again, loads
+// succeed.
 func TestHangingFileSystem(t *testing.T) {
 	t.Parallel()
 	use := func(*Config) error { return nil }
@@ -332,7 +333,7 @@ func TestHangingFileSystem(t *testing.T) {
 	})
 }
 
-// Hanging is seen as a change, once, and so is the return.
+// A file system that starts to hang counts as one change. So does its recovery.
 func TestChangesOfHangingFileSystem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

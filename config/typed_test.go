@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// typed is a valid file, into which errors are typed.
+// typed is a valid file. Edits add typing errors to it.
 const typed = `api:
   url: https://api.example/v0
   key: ror-ae4fc6c19681a20fad30
@@ -56,7 +56,7 @@ devices:
     ignore: true
 `
 
-// edit is an error typed into the valid file: one text in place of another.
+// edit replaces a text in the valid file by one with an error.
 type edit struct {
 	line         int    // of the message
 	old, new     string // in that line, or in the line at
@@ -90,7 +90,7 @@ func lineOfTyped(t *testing.T, text string) int {
 	return 1 + strings.Count(before, "\n")
 }
 
-// everywhere returns the errors that can be typed in each line with a setting and a value.
+// everywhere returns errors that can be made in each line with a setting and a value.
 func everywhere() (edits []edit) {
 	before, _, _ := strings.Cut(typed, "\ndevices:")
 	rules := strings.Count(before, "\n")
@@ -110,34 +110,34 @@ func everywhere() (edits []edit) {
 		add(before+key+" "+value, `there is no colon after key "`+key, colon)
 		if key != "point" {
 			misspelt := key[:1] + key[2:]
-			add(before+misspelt+": "+value, "unknown key ", "known here: ")
+			add(before+misspelt+": "+value, "unknown key ", "valid keys: ")
 		}
 		if strings.HasPrefix(value, "{") {
 			add(before+key+": "+strings.TrimSuffix(value, "}"), "YAML: ", "close every [ and {")
 			continue
 		}
-		add(before+key+": ", " has no value", "give ")
+		add(before+key+": ", " has no value", "use ")
 		if key != "start" {
-			add(before+key+": [x]", " is a list or a mapping", "give ")
+			add(before+key+": [x]", " is a list or a mapping", "use ")
 		}
 		add(before+key+`: "`+value, "a quote is not closed in this line", "put the same quote at both ends")
 		add(before+key+": '"+value, "a quote is not closed in this line", "put the same quote at both ends")
 		if i > rules && (key == "name" || key == "race") {
-			add(before+key+": ${VALUE}", ` has group "VALUE", which`, "(?P<name>...)")
+			add(before+key+": ${VALUE}", ` uses group "VALUE", but`, "(?P<name>...)")
 		} else {
-			add(before+key+": ${VALUE}", " holds a variable", "$RUFUS_API_KEY_FILE")
+			add(before+key+": ${VALUE}", " contains a variable", "$RUFUS_API_KEY_FILE")
 		}
 	}
 	return edits
 }
 
-// particular are the errors in values of one kind.
+// particular returns errors in particular values.
 func particular(t *testing.T) (edits []edit) {
 	at := func(text string) int { return lineOfTyped(t, text) }
 	add := func(line int, old, replacement, what, remedy string) {
 		edits = append(edits, edit{line: line, old: old, new: replacement, what: what, remedy: remedy})
 	}
-	// reported says that the message of the last edit is about another line.
+	// reported sets the line that the message of the last edit is about.
 	reported := func(line int) {
 		last := &edits[len(edits)-1]
 		last.at, last.line = last.line, line
@@ -166,10 +166,10 @@ func particular(t *testing.T) (edits []edit) {
 	add(at("from: 14m, until"), "from: 14m", "from:14m", "no space after the colon", `"name: value"`)
 	add(at("from: 14m, until"), "from: 14m", "from=14m", "= instead of a colon", `"name: value"`)
 	add(at("from: 14m, until"), "until: 1h40m", "until 1h40m", "no colon", `"name: value"`)
-	add(at("from: 14m, until"), "1h40m", "10m", "until is not after from", "give a later until")
+	add(at("from: 14m, until"), "1h40m", "10m", "until is not after from", "use a later until")
 	add(at("from: 14m, until"), "{from: 14m, until: 1h40m}", "14m-1h40m", "expected is not a mapping", "{from: 14m, until: 1h40m}")
 	add(at("from: 14m, until"), "14m,", "14m", "YAML: ", "commas")
-	add(at("from: 14m, until"), "from: 14m, ", "", "expected has no from", "give a duration after the gun")
+	add(at("from: 14m, until"), "from: 14m, ", "", "expected has no from", "a duration after the gun")
 	add(at("point: finish"), "point: finish", "point:finish", "no space after the colon", `"name: value"`)
 
 	// Date-times.
@@ -195,22 +195,22 @@ func particular(t *testing.T) (edits []edit) {
 		line := at(id)
 		add(line, id, id[:63], name+" has 63 characters", "compare it with the one in your RUFUS account")
 		add(line, id, id+"0", name+" has 65 characters", "compare it with the one in your RUFUS account")
-		add(line, id, "O"+id[1:], name+" has 64 characters, and is not 64 hexadecimal digits", "compare it")
-		add(line, id, id[:15], name+" has 15 characters instead of 16 to 128", "give a ")
-		add(line, id, id+id+"0", name+" has 129 characters instead of 16 to 128", "give a ")
-		add(line, id, id+`"`, name+" has a quote in it", "give a ")
-		add(line, id, "“"+id+"”", name+" has a quote in it", "give a ")
-		add(line, id, id[:32]+" "+id[32:], name+" has characters other than", "give a ")
-		add(line, id, id+",", name+" has characters other than", "give a ")
-		add(line, id, "https://runonrufus.com/"+id, name+" has characters other than", "give a ")
-		add(line, id, apiKey, name+" is an API key", "give a ")
-		add(line, id, "$TOKEN", name+" holds a variable", "$RUFUS_API_KEY")
+		add(line, id, "O"+id[1:], name+" has 64 characters, but those in the API's documentation have 64 hexadecimal", "compare it")
+		add(line, id, id[:15], name+" has 15 characters instead of 16 to 128", "use the whole ")
+		add(line, id, id+id+"0", name+" has 129 characters instead of 16 to 128", "use the whole ")
+		add(line, id, id+`"`, name+" contains a quote", "use the whole ")
+		add(line, id, "“"+id+"”", name+" contains a quote", "use the whole ")
+		add(line, id, id[:32]+" "+id[32:], name+" has characters other than", "use the whole ")
+		add(line, id, id+",", name+" has characters other than", "use the whole ")
+		add(line, id, "https://runonrufus.com/"+id, name+" has characters other than", "use the whole ")
+		add(line, id, apiKey, name+" is an API key", "use the whole ")
+		add(line, id, "$TOKEN", name+" contains a variable", "$RUFUS_API_KEY")
 		add(line, id, "'"+id, "a quote is not closed", remedyQuote)
 	}
 	add(at(token), token, "token:"+token, "no space after the colon", `"name: value"`)
 	add(at(token), token, "token "+token, "no colon", `"name: value"`)
 	add(at(token), token, "token="+token, "= instead of a colon", `"name: value"`)
-	add(at(token), token, token2, "65A1B7E0... is in the list already", "remove one")
+	add(at(token), token, token2, "65A1B7E0... is already listed in line", "remove one")
 	reported(at(token2))
 	add(at(device), "device: ", "token: "+token2+"\n    device: ", "both token and device", "keep device")
 	for bad, what := range map[string]string{
@@ -222,41 +222,41 @@ func particular(t *testing.T) (edits []edit) {
 		"Bearer " + apiKey:               "key has a word before the key",
 		apiKey + " " + apiKey:            "key has spaces, line breaks or characters outside ASCII",
 	} {
-		add(at(apiKey), apiKey, bad, what, "give the API key alone")
+		add(at(apiKey), apiKey, bad, what, "write only the API key")
 	}
 	for _, bad := range []string{"${RUFUS_API_KEY}", "$RUFUS_API_KEY", "$(cat key)", "'{{ key }}'"} {
-		add(at(apiKey), apiKey, bad, "key holds a variable", "or give key_file the path of a file")
+		add(at(apiKey), apiKey, bad, "key contains a variable", "or set key_file to the path of a file")
 	}
-	add(at(apiKey), "key: "+apiKey, "key_file: ${CREDENTIALS_DIRECTORY}/key", "key_file holds a variable", "$RUFUS_API_KEY_FILE")
+	add(at(apiKey), "key: "+apiKey, "key_file: ${CREDENTIALS_DIRECTORY}/key", "key_file contains a variable", "$RUFUS_API_KEY_FILE")
 
 	// Names and races.
 	add(at("name: finish-10k"), "finish-10k", "finish: 10k", "YAML: mapping values are not allowed", "put quotes")
 	add(at("name: finish-10k"), "finish-10k", "@finish", "YAML: found character that cannot start any token", "put quotes")
 	add(at("name: finish-10k"), "finish-10k", `finish-10k"`, "name has a quote at one end only", "put the same")
-	add(at("name: finish-10k"), "finish-10k", "“finish”", "name has a quote at one end only, or one that is not", "put the same")
-	add(at("name: finish-10k"), "finish-10k", `""`, "name is empty", "give 1 to 100 printable characters")
-	add(at("name: finish-10k"), "finish-10k", strings.Repeat("x", 101), "name is longer than 100", "give 1 to 100")
+	add(at("name: finish-10k"), "finish-10k", "“finish”", "name has a quote at one end only, or a quote other than", "put the same")
+	add(at("name: finish-10k"), "finish-10k", `""`, "name is empty", "use 1 to 100 printable characters")
+	add(at("name: finish-10k"), "finish-10k", strings.Repeat("x", 101), "name is longer than 100", "use 1 to 100")
 	add(at("name: finish-10k"), "finish-10k", "at "+token, "the name contains the API key or a configured token", "choose another")
-	add(at("name: turn-5k"), "turn-5k", "finish-10k", "has the same name", "give one of the two another name")
+	add(at("name: turn-5k"), "turn-5k", "finish-10k", "has the same name", "rename one of them")
 	reported(at("device: "))
 	add(at("race: kids"), "kids", "10k", "is not in races", "add it there, or correct the name")
-	add(at("- name: kids"), "kids", "5k", `race "5k" again, after line`, "keep one of them")
+	add(at("- name: kids"), "kids", "5k", `duplicate race "5k", first in line`, "keep one of them")
 	add(at("    name: turn-5k"), "    name", "\tname", "YAML: a tab is used to indent", "indent with spaces")
-	add(at("    name: turn-5k"), "    name", "   name", "YAML: ", "indent the settings of an entry alike")
-	add(at("labels: {point"), "point", "job", "is taken by the exporter", "choose another name")
+	add(at("    name: turn-5k"), "    name", "   name", "YAML: ", "indent all settings of an entry equally")
+	add(at("labels: {point"), "point", "job", "is used by the exporter", "choose another name")
 	add(at("labels: {point"), "point", "my-point", "is not a valid label name", "use letters")
 	add(at("labels: {point"), "{point: finish}", "finish", "labels is not a mapping", "write it as")
 
 	// The api section.
-	add(at("device_metrics"), "true", "maybe", "device_metrics has an unknown value", "give true or false")
-	add(at("max_devices"), "500", "0", "max_devices is out of range", "give a number from 1 to 10000")
-	add(at("max_devices"), "500", "10001", "max_devices is out of range", "give a number from 1 to 10000")
-	add(at("max_devices"), "500", "many", "max_devices is not a number", "give a number from 1 to 10000")
-	add(at("max_concurrent"), "32", "3.5", "is not a number", "give a number from 1 to 1024")
-	add(at("https://api.example"), "https://", "", "url does not begin with http", "https://api.runonrufus.com/v0")
-	add(at("key_header"), "api_key", "Authorization", "key_header has an unknown value", "give api_key or x-api-key")
-	add(at("min_version"), "TLS12", "1.2", "min_version has an unknown value", "give one of TLS10")
-	add(at("proxy_url"), "http://proxy:3128", "proxy:3128", "proxy_url is not a valid proxy address", "give scheme://host:port")
+	add(at("device_metrics"), "true", "maybe", "device_metrics has an unknown value", "use true or false")
+	add(at("max_devices"), "500", "0", "max_devices is out of range", "use a number from 1 to 10000")
+	add(at("max_devices"), "500", "10001", "max_devices is out of range", "use a number from 1 to 10000")
+	add(at("max_devices"), "500", "many", "max_devices is not a number", "use a number from 1 to 10000")
+	add(at("max_concurrent"), "32", "3.5", "is not a number", "use a number from 1 to 1024")
+	add(at("https://api.example"), "https://", "", "url does not start with http", "https://api.runonrufus.com/v0")
+	add(at("key_header"), "api_key", "Authorization", "key_header has an unknown value", "use api_key or x-api-key")
+	add(at("min_version"), "TLS12", "1.2", "min_version has an unknown value", "use one of TLS10")
+	add(at("proxy_url"), "http://proxy:3128", "proxy:3128", "proxy_url is not a valid proxy address", "use scheme://host:port")
 
 	// Rules.
 	alias := at("(?P<point>START")
@@ -270,45 +270,45 @@ func particular(t *testing.T) (edits []edit) {
 		`START\`:                              {"alias ends with a backslash", `write \\`},
 		"(?P<po int>a)":                       {"alias has a group whose name", "letters, digits and _ in the name"},
 		"(START-[9-0])":                       {"alias has a character class or range", "from low to high"},
-		"((x{1000}){1000})":                   {"alias is too large an expression", "smaller"},
-		"(x?){1000}(y?){1000}(z?){1000}":      {"alias is too large an expression", "smaller"},
+		"((x{1000}){1000})":                   {"alias is too complex", "smaller"},
+		"(x?){1000}(y?){1000}(z?){1000}":      {"alias is too complex", "smaller"},
 		strings.Repeat("x", 501):              {"alias is longer than 500 characters", "several rules"},
 		`""`:                                  {"alias is empty", "or remove the setting"},
 		device:                                {"alias is a device id or a token", "- device: ..."},
-		"FINISH-${RACE}":                      {"alias holds a variable", "write the value itself"},
+		"FINISH-${RACE}":                      {"alias contains a variable", "write the value itself"},
 		"'(?P<point>START)-(?P<race>.+)":      {"a quote is not closed", remedyQuote},
 		"\"(?P<point>START)\\-(?P<race>.+)\"": {"YAML: found unknown escape character", "single quotes"},
 	} {
 		add(alias, "(?P<point>START|TURN)-(?P<race>.+)", bad, c[0], c[1])
 	}
 	name := at("name: $point")
-	add(name, "$point-$race", "$pont-$race", `name has group "pont", which alias and serial_number do not have`, "add (?P<name>...)")
-	add(name, "$point-$race", "$point_$race", `name has group "point_"`, "${name} where text follows")
-	add(name, "$point-$race", "$3", `name has group "3"`, "add (?P<name>...)")
+	add(name, "$point-$race", "$pont-$race", `name uses group "pont", but neither alias nor serial_number has it`, "add (?P<name>...)")
+	add(name, "$point-$race", "$point_$race", `name uses group "point_"`, "${name} if text follows")
+	add(name, "$point-$race", "$3", `name uses group "3"`, "add (?P<name>...)")
 	add(name, "$point-$race", "5$ $race", "name has a dollar sign without a group", "$$ for a dollar sign")
 	add(name, "$point-$race", "${point", "name has a dollar sign without a group", "$group, ${group} or $1")
 	add(name, "$point-$race", `" "`, "name has neither a group nor text", "$point-$race")
 	add(name, "$point-$race", `""`, "name is empty", "$point-$race")
-	add(name, "$point-$race", "${RACE_NAME}", "which alias and serial_number do not have", "add (?P<name>...)")
-	add(at("race: $race"), "$race", "$rac", `race has group "rac"`, "add (?P<name>...)")
+	add(name, "$point-$race", "${RACE_NAME}", "but neither alias nor serial_number has it", "add (?P<name>...)")
+	add(at("race: $race"), "$race", "$rac", `race uses group "rac"`, "add (?P<name>...)")
 	add(at("race: $race"), "$race", "10k", "is not in races", "correct the name")
 	serial := at("serial_number")
 	add(serial, "O4A-00150", "O4A(", "serial_number has an opening parenthesis", "add the closing")
-	add(serial, "O4A-00150", "O4A-*", "serial_number ends with * after a single character", "write .* for any text")
+	add(serial, "O4A-00150", "O4A-*", "serial_number ends with *, which only repeats", "write .* for any text")
 	add(serial, "serial_number: O4A-00150", "alias: SPARE-.*", "the rule never matches", "keep one of them")
 	reported(at("alias: SPARE"))
 	add(serial, "serial_number: O4A-00150", "alias: .*", "matches every device", fmt.Sprintf("move the rule in line %d to the end", serial))
 	reported(at("alias: SPARE"))
-	add(serial, "serial_number: O4A-00150", "alias:", "alias has no value", "give a regular expression")
+	add(serial, "serial_number: O4A-00150", "alias:", "alias has no value", "use a regular expression")
 	ignore := at("ignore: true")
 	add(ignore, "ignore: true", "ignore: true\n    race: 5k", "race has no effect together with ignore", "remove one of them")
 	reported(ignore + 1)
-	add(ignore, "true", "yep", "ignore has an unknown value", "give true or false")
+	add(ignore, "true", "yep", "ignore has an unknown value", "use true or false")
 	return edits
 }
 
-// Hundreds of small errors typed into a valid file: each is reported with its line, what is wrong and what to do, and
-// shows no secret.
+// Hundreds of small typing errors in a valid file: each message has the line, the problem and the remedy, and shows no
+// secret.
 func TestTypedErrors(t *testing.T) {
 	t.Setenv(KeyVariable, "")
 	t.Setenv(KeyFileVariable, "")

@@ -12,9 +12,10 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// The functions of this file read one value. They return the function text of a field.
+// The functions in this file parse one value. Most of them return a parser for field.text, which sets dst and returns
+// what is wrong with the value, "" if it is valid.
 
-// notEmpty sets dst to any text but the empty one.
+// notEmpty accepts any text that is not blank.
 func notEmpty(dst *string) func(string) string {
 	return func(value string) string {
 		*dst = value
@@ -25,7 +26,8 @@ func notEmpty(dst *string) func(string) string {
 	}
 }
 
-// contentOf sets dst to the content of a file, which must not be empty. The file becomes one to watch.
+// contentOf accepts the path of a file that is not empty, and sets dst to its content. A change of the file counts as a
+// change of the configuration.
 func (d *decoder) contentOf(dst *string) func(string) string {
 	return func(path string) string {
 		if strings.TrimSpace(path) == "" {
@@ -39,7 +41,7 @@ func (d *decoder) contentOf(dst *string) func(string) string {
 	}
 }
 
-// oneOf sets dst to what one of the known values stands for.
+// oneOf accepts the keys of known, and sets dst to the value in known.
 func oneOf[T any](dst *T, known map[string]T) func(string) string {
 	return func(value string) string {
 		meant, ok := known[value]
@@ -51,7 +53,7 @@ func oneOf[T any](dst *T, known map[string]T) func(string) string {
 	}
 }
 
-// duration sets dst to a duration in Prometheus' notation, such as 1h30m, of at least least.
+// duration accepts a duration in Prometheus' notation, such as 1h30m, not below least.
 func duration(dst *time.Duration, least time.Duration) func(string) string {
 	return func(value string) string {
 		parsed, err := model.ParseDuration(value)
@@ -68,7 +70,7 @@ func duration(dst *time.Duration, least time.Duration) func(string) string {
 
 const noUnit = "is a number without a unit (ms, s, m, h, d)"
 
-// notDuration says what is wrong with a duration.
+// notDuration returns what is wrong with a value that is not a duration.
 func notDuration(value string) string {
 	if _, err := strconv.ParseUint(value, 10, 64); err == nil {
 		return noUnit
@@ -76,7 +78,7 @@ func notDuration(value string) string {
 	return "is not a duration"
 }
 
-// number sets dst to a decimal number from least to most.
+// number accepts a decimal number from least to most.
 func number(dst *int, least, most int) func(string) string {
 	return func(value string) string {
 		parsed, err := strconv.Atoi(value)
@@ -91,14 +93,14 @@ func number(dst *int, least, most int) func(string) string {
 	}
 }
 
-// text sets dst to 1 to most printable characters.
+// text accepts 1 to most printable characters.
 func text(dst *string, most int) func(string) string {
 	return func(value string) string {
 		switch {
 		case value == "":
 			return "is empty"
 		case !printable(value):
-			return "has characters that do not print"
+			return "has non-printable characters"
 		case utf8.RuneCountInString(value) > most:
 			return fmt.Sprintf("is longer than %d characters", most)
 		}
@@ -107,8 +109,8 @@ func text(dst *string, most int) func(string) string {
 	}
 }
 
-// printable reports whether every character of text shows: letters, marks, numbers, punctuation, symbols, and the
-// ASCII space.
+// printable reports whether text is valid UTF-8 and all its characters are printable: letters, marks, numbers,
+// punctuation, symbols, and the ASCII space.
 func printable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }

@@ -19,54 +19,55 @@ import (
 
 type node = yaml.Node
 
-// Bounds that no honest file reaches: 10,000 entries with everything that they can have stay below.
+// Limits that no real file reaches: 10,000 full entries stay below them.
 const (
-	// maxNodes bounds what the YAML package has to build, before it begins: it takes some 400 bytes for each node, of
-	// which two bytes of a file can be enough.
+	// maxNodes limits the YAML nodes. It is checked before parsing, because the YAML package allocates about 400 bytes
+	// for a node, and two bytes of a file can be enough for one.
 	maxNodes = 300_000
-	// maxValues bounds what is read of that. Aliases count each time they are followed, so that a small file cannot
-	// unfold into a huge one.
+	// maxValues limits the values that are decoded. An alias counts each time it is followed, so that a small file cannot
+	// expand into a huge one.
 	maxValues   = 1 << 18
 	maxRefusals = 1000
-	maxWarnings = 100 // in the log at every load
+	maxWarnings = 100 // because they are logged at every load
 )
 
-// decoder walks the YAML nodes rather than decoding into structs: nodes know their line and their literal text, so
-// that an all-digit token stays text, and every message is our own, so that none quotes what it should not.
+// decoder walks the YAML nodes instead of decoding into structs. Nodes have their line and their literal text, so an
+// all-digit token stays text. And all messages are our own, so none of them quotes a secret.
 type decoder struct {
-	dir      string // relative paths start here
+	dir      string // relative paths are relative to it
 	read     snapshot
 	raw      [][]byte // the lines of the file
 	refusals report
 	warnings report
 	apiKey   string
-	values   int            // visited so far
-	secrets  []rufus.Secret // all in the file, and the API key
-	public   []public       // must contain none of them
+	values   int            // number visited so far
+	secrets  []rufus.Secret // the API key, and all tokens and ids of the file
+	public   []public       // texts that must not contain a secret
 
 	labelNames map[string]bool // of all entries
-	races      map[string]race // by name; nil when the file lists none
-	windows    int             // of all entries
+	races      map[string]race // by name; nil if the file lists none
+	windows    int             // number of all entries' windows
 }
 
-// visit counts a value and reports whether to go on.
+// visit counts a value and reports whether to continue.
 func (d *decoder) visit(n *node) bool {
 	d.values++
 	if d.values == maxValues+1 {
-		d.refuse(n.Line, "the file holds too many values (an alias counts each time it is used)",
+		d.refuse(n.Line, "the file has too many values (an alias counts each time it is used)",
 			remedySplit)
 	}
 	return d.values <= maxValues
 }
 
-// document returns the root value of the only document in data, or nil after refusing it.
+// document returns the root value of data, which must be a single YAML document. If it is not, document refuses it and
+// returns nil.
 func (d *decoder) document(data []byte) *node {
 	if line := unprintable(data); line != 0 {
 		d.refuse(line, "there is a byte that is not valid UTF-8, or a control character", "save the file as UTF-8 text")
 		return nil
 	}
 	if line := crowded(data); line != 0 {
-		d.refuse(line, "the file holds too many values", remedySplit)
+		d.refuse(line, "the file has too many values", remedySplit)
 		return nil
 	}
 	d.raw = bytes.Split(data, []byte("\n"))
@@ -77,15 +78,15 @@ func (d *decoder) document(data []byte) *node {
 	case len(documents) == 0:
 		d.refuse(1, "the file is empty", remedyList)
 	case len(documents) > 1:
-		d.refuse(documents[1].Line, "a second YAML document begins here", "keep one: delete the line with ---")
+		d.refuse(documents[1].Line, "a second YAML document starts here", "keep one: delete the line with ---")
 	default:
 		return documents[0].Content[0]
 	}
 	return nil
 }
 
-// unprintable returns the first line with a byte that YAML does not allow, 0 when all are allowed. The YAML package
-// would refuse it too, but without saying where.
+// unprintable returns the first line with a byte that YAML does not allow, 0 if there is none. The YAML package would
+// refuse it too, but without a line.
 func unprintable(data []byte) int {
 	for i := 0; i < len(data); {
 		r, size := utf8.DecodeRune(data[i:])
@@ -98,10 +99,11 @@ func unprintable(data []byte) int {
 	return 0
 }
 
-const remedySplit = "write the sessions out, or split them over several exporters"
+const remedySplit = "write the sessions without aliases, or split them over several exporters"
 
-// crowded returns the line in which data begins to hold more than maxNodes nodes, 0 if it does not. It counts what can
-// begin a node, and so never too few: in a flow list or mapping a key and a value, elsewhere one.
+// crowded returns the line in which data exceeds maxNodes nodes, 0 if it does not. It counts the characters that can
+// start a node: two nodes, a key and a value, in a flow list or mapping, and one elsewhere. So it may count too many,
+// but never too few.
 func crowded(data []byte) (line int) {
 	nodes := 0
 	for i, c := range data {
@@ -119,7 +121,7 @@ func crowded(data []byte) (line int) {
 				nodes++
 			}
 		case '-', ':', '?':
-			if next < '0' || next > 'z' { // rather than within a word
+			if next < '0' || next > 'z' { // not inside a word
 				nodes++
 			}
 		}
@@ -130,9 +132,9 @@ func crowded(data []byte) (line int) {
 	return 0
 }
 
-// parseYAML returns the first two documents in data, or what is wrong with its syntax, without a line.
+// parseYAML returns the first two documents in data, or what is wrong with the syntax, without a line.
 func parseYAML(data []byte) (documents []*node, problem string) {
-	// The package panics on what it holds impossible. That must not end the exporter on a reload.
+	// The package panics on internal errors. A reload must not crash the exporter.
 	defer func() {
 		if recover() != nil {
 			problem = "the YAML cannot be read"
@@ -155,9 +157,8 @@ func parseYAML(data []byte) (documents []*node, problem string) {
 
 var syntaxLine = regexp.MustCompile(`^yaml: (line \d+: )?`)
 
-// syntax notes a syntax error. The line the package gives is where the surrounding block begins, if it gives one at
-// all, so the line is searched for: it is the last one of the shortest beginning of the file that shows the same
-// problem.
+// syntax refuses a syntax error. The package reports the line where the surrounding block starts, or none. So syntax
+// searches for the shortest prefix of the file that has the same problem: the error is in its last line.
 func (d *decoder) syntax(data []byte, problem string) {
 	lines := bytes.SplitAfter(data, []byte("\n"))
 	i := sort.Search(len(lines)-1, func(i int) bool {
@@ -169,9 +170,9 @@ func (d *decoder) syntax(data []byte, problem string) {
 	case bytes.HasPrefix(text, []byte("\t")):
 		problem = "a tab is used to indent"
 	case strings.HasPrefix(problem, "unknown anchor"):
-		problem = "an alias (*name) has no anchor (&name) before it" // the package's own text quotes the file
+		problem = "an alias (*name) has no anchor (&name) before it" // the package's message quotes the file
 	}
-	if d.slipInSyntax(i) {
+	if d.typoInSyntax(i) {
 		return
 	}
 	remedy := "indent with spaces, and put quotes around values with special characters"
@@ -183,20 +184,20 @@ func (d *decoder) syntax(data []byte, problem string) {
 	d.refuse(i+1, "YAML: "+problem, remedy)
 }
 
-// syntaxRemedies are for parts of what the YAML package reports.
+// syntaxRemedies maps parts of the YAML package's messages to remedies.
 var syntaxRemedies = map[string]string{
-	"expected '-' indicator": "begin each entry with \"- \", and indent the settings of an entry alike",
-	"expected key":           "indent the settings of an entry alike, each as \"name: value\"",
-	"expected ',' or": "close every [ and {, put commas between what is in them, and put quotes around values with " +
+	"expected '-' indicator": "start each entry with \"- \", and indent all settings of an entry equally",
+	"expected key":           "write each setting as \"name: value\", and indent all settings of an entry equally",
+	"expected ',' or": "close every [ and {, separate the values in them by commas, and put quotes around values with " +
 		"special characters",
-	"mapping values are not allowed": "put quotes around a value with \": \" in it, and indent the settings of an entry " +
-		"alike",
-	"cannot start any token":   "put quotes around a value that begins with @, %, ` or a tab",
+	"mapping values are not allowed": "put quotes around a value that contains \": \", and indent all settings of an " +
+		"entry equally",
+	"cannot start any token":   "put quotes around a value that starts with @, %, ` or a tab",
 	"unknown escape character": "put single quotes around a value with backslashes",
 }
 
-// follow returns the value an alias stands for, at the alias's line: usually it is the use that is wrong. What is
-// inside a list or mapping keeps its own line.
+// follow returns the value that an alias stands for, with the line of the alias, because an error is usually in its
+// use. Values inside a list or mapping keep their own line.
 func follow(n *node) *node {
 	if n.Kind != yaml.AliasNode {
 		return n
@@ -214,39 +215,40 @@ func isUnset(n *node) bool   { return n == nil || isNull(n) }
 // field is a key that a mapping may have.
 type field struct {
 	name string
-	// text takes a scalar and returns what is wrong with it, "" when nothing is; valid completes "give ...". Without
-	// text, the caller of mapping reads the value.
-	text  func(value string) (problem string)
+	// text parses a scalar and returns what is wrong with it, "" if it is valid. If text is nil, the caller of mapping
+	// decodes the value.
+	text func(value string) (problem string)
+	// valid describes valid values; it completes "use ...".
 	valid string
-	// ${...} in the text stands for a group.
+	// template is set if ${...} in the value is a reference to a group.
 	template bool
 }
 
-// scalar gives a value to its field, and reports whether nothing is wrong with it.
+// scalar decodes a value and reports whether it is valid.
 func (d *decoder) scalar(line int, value *node, name string, f field) bool {
-	set, remedy := f.text, "give "+f.valid
+	set, remedy := f.text, "use "+f.valid
 	if isVariable(value.Value) && !f.template {
-		set, remedy = func(string) string { return holdsVariable }, remedyNoVariable
+		set, remedy = func(string) string { return hasVariable }, remedyNoVariable
 		if name == "key" || name == "key_file" {
 			remedy = remedyKey
 		}
 	}
 	problem := read(value, set)
 	switch {
-	case d.slip(value, problem != ""):
+	case d.typo(value, problem != ""):
 		return false
 	case problem != "":
 		d.refuse(line, name+" "+problem, remedy)
 		return false
 	}
 	if quotedAtOneEnd(value) {
-		d.warn(line, name+" has a quote at one end only, or one that is not \" or '",
-			"put the same \" or ' at both ends, or none")
+		d.warn(line, name+" has a quote at one end only, or a quote other than \" and '",
+			"put the same \" or ' at both ends, or remove the quote")
 	}
 	return true
 }
 
-// section is mapping for settings that may all be missing: n may be nil or null.
+// section is mapping for a section that may be missing or empty: n may be nil or null.
 func (d *decoder) section(n *node, name string, fields []field) (lines map[string]int, values map[string]*node) {
 	switch {
 	case isUnset(n):
@@ -258,8 +260,8 @@ func (d *decoder) section(n *node, name string, fields []field) (lines map[strin
 	return d.mapping(n, name, fields)
 }
 
-// mapping gives each scalar of n to its field. It returns the lines of the keys that were there, and the values of the
-// fields without text. Keys of which there is no field are refused.
+// mapping decodes n, whose keys must be among fields. where names the mapping in messages. It returns the lines of the
+// keys that n has, and the values of fields without text.
 func (d *decoder) mapping(n *node, where string, fields []field) (lines map[string]int, values map[string]*node) {
 	lines, values = map[string]int{}, map[string]*node{}
 	d.pairs(n, func(key, value *node) {
@@ -269,7 +271,7 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 			for i, f := range fields {
 				names[i] = f.name
 			}
-			d.refuse(key.Line, quote("unknown key", key.Value)+" in "+where, "known here: "+strings.Join(names, ", "))
+			d.refuse(key.Line, quote("unknown key", key.Value)+" in "+where, "valid keys: "+strings.Join(names, ", "))
 			return
 		}
 		f := fields[i]
@@ -283,7 +285,7 @@ func (d *decoder) mapping(n *node, where string, fields []field) (lines map[stri
 	return lines, values
 }
 
-// items returns the values of a list, which must have some.
+// items returns the values of a list. It refuses anything else, and an empty list.
 func (d *decoder) items(n *node, name, remedy string) iter.Seq[*node] {
 	return func(yield func(*node) bool) {
 		switch {
@@ -301,8 +303,7 @@ func (d *decoder) items(n *node, name, remedy string) iter.Seq[*node] {
 	}
 }
 
-// pairs calls each with the keys and values of a mapping. A key that appears again is refused, as is one that is
-// not text.
+// pairs calls each for the keys and values of a mapping. It refuses duplicate keys and keys that are not text.
 func (d *decoder) pairs(n *node, each func(key, value *node)) {
 	lines := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -310,18 +311,19 @@ func (d *decoder) pairs(n *node, each func(key, value *node)) {
 		if !d.visit(key) {
 			return
 		}
-		slip := keptSlip
+		typo := mergedTypo
 		if isNull(value) {
-			slip = keySlip
+			typo = keyTypo
 		}
 		switch line := lines[key.Value]; {
 		case key.Kind != yaml.ScalarNode:
 			d.refuse(key.Line, "a key is a list or a mapping", "write \"key: value\"")
 		case key.Tag == "!!merge":
 			d.refuse(key.Line, "merge keys (<<) are not supported", "repeat the keys; aliases of single values work")
-		case d.refuseSlip(slip, key):
+		case d.refuseTypo(typo, key):
 		case line != 0:
-			d.refuse(key.Line, fmt.Sprintf("%s again, after line %d", quote("key", key.Value), line), "keep one of them")
+			d.refuse(key.Line, fmt.Sprintf("%s, first in line %d", quote("duplicate key", key.Value), line),
+				"keep one of them")
 		default:
 			lines[key.Value] = key.Line
 			each(key, value)
@@ -329,7 +331,7 @@ func (d *decoder) pairs(n *node, each func(key, value *node)) {
 	}
 }
 
-// read gives a scalar's literal text to set and returns what is wrong, "" when nothing is.
+// read calls set with the literal text of a scalar. It returns what is wrong with value, "" if it is valid.
 func read(value *node, set func(string) string) (problem string) {
 	switch {
 	case value.Kind != yaml.ScalarNode:
@@ -342,7 +344,8 @@ func read(value *node, set func(string) string) (problem string) {
 	return set(value.Value)
 }
 
-// lineOf is where to fix a value. A missing one has the line in which the parser noticed that it is missing.
+// lineOf returns the line in which to fix a value. If the value is missing, that is the key's line: value.Line is where
+// the parser noticed it.
 func lineOf(key, value *node) int {
 	if isNull(value) {
 		return key.Line
@@ -350,6 +353,6 @@ func lineOf(key, value *node) int {
 	return value.Line
 }
 
-// foreignTag reports whether a scalar was given an explicit type other than string, such as !!binary: its literal
-// text would not be what was meant.
+// foreignTag reports whether a scalar has an explicit type other than string, such as !!binary. Its literal text is not
+// what was intended.
 func foreignTag(n *node) bool { return n.Style&yaml.TaggedStyle != 0 && n.ShortTag() != "!!str" }

@@ -12,19 +12,19 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// Plan is all that the configuration says about following devices.
+// Plan is the part of the configuration about following devices.
 type Plan struct {
 	Rules []Rule
-	// Races are the names of the listed races; nil when none is listed.
+	// Races are the names of the listed races; nil if none is listed.
 	Races []string
-	// MaxDevices bounds the devices that are followed; above 0.
+	// MaxDevices limits how many devices are followed; above 0.
 	MaxDevices int
-	// Secrets must not show in any name or label, such as the API key. The tokens and ids of the sessions and of the
-	// devices need not be among them.
+	// Secrets, such as the API key, must not appear in any name or label. The tokens and ids of the sessions and devices
+	// need not be included.
 	Secrets []rufus.Secret
 }
 
-// LabelNames returns the names of the labels that entries may have, whatever devices there are.
+// LabelNames returns the names of all labels that entries may have. They do not depend on the devices.
 func (p *Plan) LabelNames() []string {
 	for i := range p.Rules {
 		if !p.Rules[i].Race.IsZero() {
@@ -40,23 +40,25 @@ type Followed struct {
 	Device Device
 	// Rule is the index of the rule that matched.
 	Rule int
-	// NoGun: the rule counts from the gun, but the device's race is not listed or has no start, so that no window is
-	// declared.
+	// NoGun is set if the rule counts from the gun, but the race of the device is not listed or has no start. Then the
+	// entry has no window.
 	NoGun bool
 }
 
-// Result says what becomes of every device that no entry under sessions names. Its texts are safe to show.
+// Result assigns every device to one of its lists, except devices that an entry under sessions follows. Its texts are
+// safe to show.
 type Result struct {
-	// Followed are sorted by rule, then alias, then serial number. Their names differ from each other and from those
-	// of the sessions.
+	// Followed is sorted by rule, then alias, then serial number. The names are unique among these and the sessions.
 	Followed []Followed
-	// The others are sorted by alias and serial number.
-	Unmatched []Device // no rule matches them
-	Ignored   []Device // by the first rule that matches
-	Excess    []Device // beyond MaxDevices; sorted like Followed
+	// Unmatched are the devices that no rule matches, sorted by alias and serial number.
+	Unmatched []Device
+	// Ignored are the devices whose first matching rule ignores them, sorted likewise.
+	Ignored []Device
+	// Excess are the matching devices beyond MaxDevices, sorted like Followed.
+	Excess []Device
 }
 
-// Err returns an error if rules match more devices than may be followed. The result is of use nevertheless.
+// Err returns a *TooManyError if the rules match more than MaxDevices devices. The result can be used nevertheless.
 func (r Result) Err() error {
 	if len(r.Excess) == 0 {
 		return nil
@@ -64,7 +66,7 @@ func (r Result) Err() error {
 	return &TooManyError{Followed: len(r.Followed), Matched: len(r.Followed) + len(r.Excess)}
 }
 
-// TooManyError says that rules match more devices than may be followed.
+// TooManyError reports that the rules match more than MaxDevices devices.
 type TooManyError struct{ Followed, Matched int }
 
 // Error returns the numbers and the remedy.
@@ -73,12 +75,12 @@ func (e *TooManyError) Error() string {
 		"raise api.max_devices, or match fewer devices", e.Matched, e.Followed)
 }
 
-// Follow applies the rules to the devices of the account: the first rule that matches a device decides. The result
-// depends on the order of the rules only. A device that one of the sessions names keeps that entry.
+// Follow applies the rules to the devices of the account. The first rule that matches a device decides. The order of
+// devices does not matter. A device that one of the sessions follows is skipped.
 //
-// An entry in kept is used again as it is for its device, even if the device has another name now or matches another
-// rule, so that a rename in mid-race breaks no alert. Kept entries come first when there are more than MaxDevices.
-// A device that is missing from devices is not followed, kept or not.
+// If a device has an entry in kept, it keeps that entry unchanged, even if its alias has changed or another rule
+// matches now. So renaming a device during a race breaks no alert. If there are more than MaxDevices, kept entries take
+// precedence. A kept entry whose device is missing from devices is dropped.
 func (p *Plan) Follow(sessions []entry.Entry, devices []Device, kept []Followed) Result {
 	var result Result
 	f := p.follower(sessions, devices, kept)
@@ -121,7 +123,7 @@ func (p *Plan) Follow(sessions []entry.Entry, devices []Device, kept []Followed)
 	return result
 }
 
-// find returns the index of the first rule that matches, -1 when none does.
+// find returns the index of the first rule that matches d and its groups; -1 if none does.
 func (p *Plan) find(d Device) (rule int, groups matches) {
 	for i := range p.Rules {
 		if groups, ok := p.Rules[i].match(d); ok {
@@ -135,7 +137,7 @@ func compare(a, b Followed) int {
 	return cmp.Or(a.Rule-b.Rule, compareDevices(a.Device, b.Device))
 }
 
-// compareDevices puts devices without an alias last: they matter least when not all can be followed.
+// compareDevices sorts devices without an alias last. They matter least if not all devices can be followed.
 func compareDevices(a, b Device) int {
 	switch {
 	case a.Alias == "" && b.Alias != "":
@@ -153,13 +155,13 @@ func compareDevices(a, b Device) int {
 	return order
 }
 
-// follower is what Follow needs to know of all devices.
+// follower is the state of one call of Follow.
 type follower struct {
 	plan     *Plan
-	mask     rufus.Mask                // finds what no name may show
-	sessions map[rufus.Secret]bool     // by id in upper case
-	kept     map[rufus.Secret]Followed // likewise
-	taken    map[string]bool           // names
+	mask     rufus.Mask                // of all secrets, which no name may contain
+	sessions map[rufus.Secret]bool     // by token or id in upper case
+	kept     map[rufus.Secret]Followed // by id in upper case
+	taken    map[string]bool           // names in use
 }
 
 func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followed) *follower {
@@ -180,7 +182,7 @@ func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followe
 	}
 	for _, k := range kept {
 		id := k.Entry.Target.ID.Upper()
-		// After a reload the name may be another's, or no longer safe.
+		// After a reload, another entry may have the name, or it may contain a new secret.
 		if present[id] && !f.sessions[id] && !f.taken[k.Entry.Name] && !f.mask.Contains(k.Entry.Name) {
 			f.kept[id] = k
 			f.taken[k.Entry.Name] = true
@@ -189,7 +191,7 @@ func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followe
 	return f
 }
 
-// entry returns the entry of a device that a rule matches, with the name that it gets if no other has it.
+// entry returns the entry of a device that a rule matches, with its preferred name, which may not be unique.
 func (f *follower) entry(d Device, rule int, groups matches) Followed {
 	r := &f.plan.Rules[rule]
 	followed := entry.Entry{
@@ -212,8 +214,8 @@ func (f *follower) entry(d Device, rule int, groups matches) Followed {
 		NoGun: r.ExpectedByRace != nil && len(followed.Expected) == 0}
 }
 
-// race returns the listed race of that name, else the name. Where it can only mean one race, its letter case does not
-// matter: boxes are called FINISH-5K and races 5k.
+// race returns the listed race with that name, else the name itself. If only one race matches when case is ignored, it
+// returns that one: boxes are called FINISH-5K, but races 5k.
 func (p *Plan) race(name string) string {
 	found := name
 	matching := 0
@@ -232,14 +234,14 @@ func (p *Plan) race(name string) string {
 	return name
 }
 
-// preferred returns the name for a device: what its rule says, else its alias, else its serial number, else the
-// beginning of its id as for an entry under sessions.
+// preferred returns the preferred name of a device's entry. name is the one from its rule; if that is empty, it is the
+// device's alias, else its serial number, else the first characters of its id, as for an entry under sessions.
 func (f *follower) preferred(d Device, name string) string {
 	return cmp.Or(f.text(name), d.Alias, d.SerialNumber, f.id(d.ID), nameless)
 }
 
-// name makes the names of entries unique, in their order. All with the same name, or with one that is taken, get their
-// serial number added: which of them is first makes no difference.
+// name makes the names of entries unique. If several have the same name, each of them gets its serial number as a
+// suffix, so that the names do not depend on the order. The same goes for an entry whose name is taken.
 func (f *follower) name(entries []Followed) {
 	count := make(map[string]int, len(entries))
 	for i := range entries {
@@ -260,7 +262,7 @@ func (f *follower) name(entries []Followed) {
 	}
 }
 
-// unique returns a free name that begins with base.
+// unique returns base with a suffix that makes it unique.
 func (f *follower) unique(base string, d Device) string {
 	for _, suffix := range []string{d.SerialNumber, f.id(d.ID)} {
 		if suffix == "" || suffix == base {
@@ -274,13 +276,13 @@ func (f *follower) unique(base string, d Device) string {
 		if name, free := f.try(base, strconv.Itoa(n)); free {
 			return name
 		}
-		if n > len(f.taken)+1 { // a secret ends like base and a dash
+		if n > len(f.taken)+1 { // base and any number together contain a secret
 			base = nameless
 		}
 	}
 }
 
-// try returns base with a suffix and whether no other has that name. Together the two may make a secret.
+// try returns base with a suffix, and whether that name is neither taken nor contains a secret.
 func (f *follower) try(base, suffix string) (name string, free bool) {
 	name = cut(base, maxText-1-utf8.RuneCountInString(suffix)) + "-" + suffix
 	return name, !f.taken[name] && !f.mask.Contains(name)

@@ -16,7 +16,7 @@ import (
 	"rufus_exporter/window"
 )
 
-// dev is a device whose id is made of its name.
+// dev returns a device whose id is derived from its name.
 func dev(name, alias, serial string) Device {
 	return Device{ID: idOf(name), Alias: alias, SerialNumber: serial, Model: "CloudBox"}
 }
@@ -37,7 +37,7 @@ func expression(t testing.TB, source string) *Expression {
 	return e
 }
 
-// rule makes a rule of alias, serial number, name and race, "" for those that are not set.
+// rule returns a rule. Settings that are "" are not set.
 func rule(t testing.TB, alias, serial, name, race string) Rule {
 	t.Helper()
 	r := Rule{Alias: expression(t, alias), SerialNumber: expression(t, serial)}
@@ -54,7 +54,7 @@ func rule(t testing.TB, alias, serial, name, race string) Rule {
 	return r
 }
 
-// names returns the names that are followed, in order.
+// names returns the names of the followed devices, in order.
 func names(r Result) (names []string) {
 	for _, f := range r.Followed {
 		names = append(names, f.Entry.Name)
@@ -169,7 +169,7 @@ func TestRaces(t *testing.T) {
 		{counted, []string{"5k", "Kids", "10k"}, "10K", "10k", 0, true}, // listed, without a start
 		{counted, []string{"5k", "Kids", "10k"}, "21K", "21K", 0, true},
 		{counted, []string{"5k", "Kids", "KIDS"}, "KIDS", "KIDS", 0, true},
-		{counted, []string{"5k", "Kids", "KIDS"}, "kids", "kids", 0, true}, // either can be meant
+		{counted, []string{"5k", "Kids", "KIDS"}, "kids", "kids", 0, true}, // ambiguous
 		{counted, []string{"5k"}, "", "", 0, true},
 		{fixed, nil, "b-KIDS", "x KIDS", 1, false},
 		{fixed, []string{"x kids"}, "b-KIDS", "x kids", 1, false},
@@ -193,7 +193,7 @@ func TestRaces(t *testing.T) {
 	}
 }
 
-// A rename in mid-race changes nothing of what is kept, and newcomers take nothing from it.
+// Renaming a device during a race does not change kept entries, and new devices do not get their names.
 func TestKept(t *testing.T) {
 	t.Parallel()
 	ignore := rule(t, "SPARE", "", "", "")
@@ -238,7 +238,7 @@ func TestKept(t *testing.T) {
 		}
 	}
 
-	// Under a new configuration a kept name may be another's.
+	// After a reload, another entry may have a kept name.
 	listed := []entry.Entry{{Name: "FINISH", Target: rufus.Target{ID: rufus.NewSecret("any-token-at-all")}}}
 	if got := names(plan.Follow(listed, []Device{finish, turn}, before.Followed)); !slices.Equal(got, []string{"FINISH-1", "TURN"}) {
 		t.Errorf("got %q", got)
@@ -249,7 +249,7 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// The order of the list makes no difference.
+// The order of the list does not matter.
 func TestOrderOfTheList(t *testing.T) {
 	t.Parallel()
 	plan := &Plan{Rules: []Rule{rule(t, "(A|B)-.*", "", "$1", ""), {}}, MaxDevices: 40}
@@ -297,7 +297,7 @@ func TestSafeText(t *testing.T) {
 	}
 }
 
-// An expression cannot cut a secret into pieces: what it sees has none.
+// An expression cannot split a secret, because it matches texts without secrets.
 func TestGroupsOfASecret(t *testing.T) {
 	t.Parallel()
 	id := idOf("a").Reveal()
@@ -308,7 +308,7 @@ func TestGroupsOfASecret(t *testing.T) {
 	}
 }
 
-// checkResult checks what every caller relies on.
+// checkResult checks the guarantees that callers rely on.
 func checkResult(t *testing.T, plan *Plan, sessions []entry.Entry, devices []Device, r Result) {
 	t.Helper()
 	var secrets []rufus.Secret
@@ -347,7 +347,7 @@ func checkResult(t *testing.T, plan *Plan, sessions []entry.Entry, devices []Dev
 	}
 }
 
-// FuzzNames: whatever texts there are and the rule makes of them, names are unique and safe.
+// FuzzNames checks that names are unique and safe for any texts and rules.
 func FuzzNames(f *testing.F) {
 	f.Add("FINISH-5K", "FINISH-5K", "O4A-1", "O4A-1", "1C3A38059155C472", "1C3A38059155C473", "ror-ae4fc6c19681a20fad30")
 	f.Add("", "", "", "", "a", "b", "")
@@ -361,7 +361,7 @@ func FuzzNames(f *testing.F) {
 			{ID: rufus.NewSecret("third-device-of-the-account"), Alias: alias1, SerialNumber: serial2},
 			{ID: rufus.NewSecret("fourth-device-of-the-account"), Alias: alias2, SerialNumber: serial2},
 		}
-		// Only ASCII can be a key: config refuses others. None looks like what hides it.
+		// config accepts only ASCII keys. None of these looks like "<secret>".
 		if strings.ContainsFunc(id1+id2+key, func(r rune) bool { return r > unicode.MaxASCII || r == '<' || r == '>' }) {
 			t.Skip("only ASCII can be a key or an id")
 		}
@@ -385,7 +385,7 @@ func FuzzNames(f *testing.F) {
 	})
 }
 
-// A thousand devices and fifty rules take some 40 ms. The list is read every 30 s at most.
+// A thousand devices and fifty rules take about 40 ms. The list is read at most every 30 s.
 func BenchmarkFollow(b *testing.B) {
 	plan := &Plan{MaxDevices: 1000}
 	for i := range 50 {

@@ -1,9 +1,10 @@
-// Package discovery decides which devices of an account are followed, and as what. It is pure: the devices come from
-// the API's list, the rules from the configuration, and nothing here makes requests or reads the clock.
+// Package discovery decides which devices of an account are followed, and creates an entry for each of them. The
+// devices come from the API's list, the rules from the configuration. This package makes no requests and does not read
+// the clock.
 //
-// A Plan has rules. Each Rule has expressions that the alias and the serial number of a device must match, and
-// templates for the name and the race of its entry, with groups of the expressions in them. Plan.Follow applies the
-// rules to all devices at once, because the names must differ.
+// A Plan has rules. Each Rule has expressions that the alias and the serial number of a device must match. It also has
+// templates for the name and the race of the entry, which may refer to groups of the expressions. Plan.Follow applies
+// the rules to all devices at once, because the names must be unique.
 package discovery
 
 import (
@@ -17,7 +18,7 @@ import (
 	"rufus_exporter/window"
 )
 
-// Device is one entry of the account's list of devices. Its texts are safe to show, as those of rufus.DeviceHealth are.
+// Device is one entry of the account's list of devices. Its texts are safe to show, like those of rufus.DeviceHealth.
 type Device struct {
 	ID           rufus.Secret
 	Alias        string
@@ -25,58 +26,57 @@ type Device struct {
 	Model        string
 }
 
-// Rule says which devices it is for, and as what they are followed.
+// Rule selects devices and describes their entries.
 type Rule struct {
 	// Alias and SerialNumber must both match; nil matches every device.
 	Alias, SerialNumber *Expression
-	// Ignore: the devices are not followed. The other settings have no effect then.
+	// Ignore is set if the devices are not followed. Then the fields below have no effect.
 	Ignore bool
-	// Name is the name of the entry; the zero Template is the device's alias.
+	// Name is the name of the entry; the zero Template stands for the device's alias.
 	Name Template
-	// Race is the value of the label race, which picks the race of that name; the zero Template is no race.
+	// Race is the value of the label race, and the name of the race for ExpectedByRace; the zero Template is no race.
 	Race Template
-	// Expected is when passings are due whatever the race.
+	// Expected is when passings are expected, merged. It is used if ExpectedByRace is nil.
 	Expected []window.Window
-	// ExpectedByRace is when passings are due in each race that has a start; nil when the rule does not count from the
-	// gun. Each is merged.
+	// ExpectedByRace is when passings are expected in each race that has a start, merged; nil if the rule's window is not
+	// relative to a start.
 	ExpectedByRace map[string][]window.Window
 	SilentAfter    time.Duration
 }
 
-// Bounds of an expression. Matching takes time in proportion to the length of the text times the size of the
-// expression, so both are bounded.
+// Limits of an expression. The time to match is proportional to the length of the text times the size of the
+// expression, so both are limited.
 const (
 	maxExpression   = 500  // characters
 	maxInstructions = 5000 // x{1000} is 1000 instructions
 )
 
-// Expression is a condition on a text: a regular expression in RE2 syntax that matches the whole text, whatever the
-// case of its letters.
+// Expression is a regular expression in RE2 syntax that must match a whole text, ignoring case.
 type Expression struct {
 	source string
 	re     *regexp.Regexp
 	exact  bool
 }
 
-// ExpressionError is what is wrong with an expression. Neither part quotes more than a few characters of it.
+// ExpressionError describes what is wrong with an expression. It quotes no more than a few characters of it.
 type ExpressionError struct {
-	Problem string // as in "alias has no closing parenthesis"
+	Problem string // such as "is empty"; completes "alias ..."
 	Remedy  string
 }
 
 // Error returns the problem and its remedy.
 func (e *ExpressionError) Error() string { return e.Problem + "; " + e.Remedy }
 
-// NewExpression compiles an expression. If exact is set, a text that equals source matches as well, whatever the
-// expression means by it. The error is an *ExpressionError.
+// NewExpression compiles an expression. If exact is set, a text that equals source matches too, even if source has
+// special characters. The error is an *ExpressionError.
 func NewExpression(source string, exact bool) (*Expression, error) {
 	if source == "" {
-		return nil, &ExpressionError{"is empty", "give an expression such as 'FINISH-.+', or remove the setting"}
+		return nil, &ExpressionError{"is empty", "use an expression such as 'FINISH-.+', or remove the setting"}
 	}
 	if utf8.RuneCountInString(source) > maxExpression {
 		return nil, errTooLong
 	}
-	// Alone first: within parentheses, "a)(b" would be fine.
+	// Parse it without the parentheses first: inside them, "a)(b" would be valid.
 	parsed, err := syntax.Parse(source, syntax.Perl)
 	if err != nil {
 		return nil, expressionError(err)
@@ -91,16 +91,16 @@ func NewExpression(source string, exact bool) (*Expression, error) {
 	return &Expression{source: source, re: re, exact: exact}, nil
 }
 
-const remedyExpression = "give a regular expression in RE2 syntax such as 'FINISH-.+'"
+const remedyExpression = "use a regular expression in RE2 syntax such as 'FINISH-.+'"
 
 var (
 	errTooLong  = &ExpressionError{"is longer than 500 characters", "write a shorter expression, or several rules"}
-	errTooLarge = &ExpressionError{"is too large an expression", "use smaller repeat counts"}
+	errTooLarge = &ExpressionError{"is too complex", "use smaller repeat counts"}
 	errRange    = &ExpressionError{"has a character class or range that does not exist",
 		"write ranges from low to high such as [0-9]"}
 )
 
-// expressionError returns in a few words what Go says about an expression. Go's own message quotes the expression.
+// expressionError returns a short message for an error of package regexp, whose own message quotes the expression.
 func expressionError(err error) *ExpressionError {
 	parse, ok := err.(*syntax.Error) //nolint:errorlint // regexp and syntax return it as it is
 	if ok && expressionErrors[parse.Code] != nil {
@@ -130,10 +130,10 @@ var expressionErrors = map[syntax.ErrorCode]*ExpressionError{
 	syntax.ErrInvalidCharRange: errRange,
 }
 
-// MatchesAll reports whether the expression is one for any text.
+// MatchesAll reports whether the expression is known to match any text.
 func (e *Expression) MatchesAll() bool { return e == nil || e.source == ".*" }
 
-// Equal reports whether both were written alike.
+// Equal reports whether both expressions have the same source text.
 func (e *Expression) Equal(other *Expression) bool {
 	if e == nil || other == nil {
 		return e == other
@@ -141,13 +141,13 @@ func (e *Expression) Equal(other *Expression) bool {
 	return e.source == other.source
 }
 
-// LooksLikeGlob reports whether the expression was probably meant as a pattern of a shell, such as FINISH-*, which as
-// a regular expression stands for FINISH and any number of dashes.
+// LooksLikeGlob reports whether the expression was probably meant as a shell pattern, such as FINISH-*. As a regular
+// expression, that matches FINISH and any number of dashes.
 func (e *Expression) LooksLikeGlob() bool { return e != nil && glob.MatchString(e.source) }
 
 var glob = regexp.MustCompile(`^[\w -]+\*$`)
 
-// match returns the groups of the expression in text, and whether it matches the whole of it.
+// match returns the groups of the expression in text, and whether it matches all of text.
 func (e *Expression) match(text string) (groups []string, ok bool) {
 	if e == nil {
 		return []string{text}, true
@@ -163,7 +163,7 @@ func (e *Expression) match(text string) (groups []string, ok bool) {
 	return nil, false
 }
 
-// match returns the groups of both expressions, and whether the rule is for the device.
+// match returns the groups of both expressions, and whether the rule matches the device.
 func (r *Rule) match(d Device) (groups matches, ok bool) {
 	alias, aliasOK := r.Alias.match(d.Alias)
 	if !aliasOK {

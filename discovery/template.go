@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// Template is a text with groups of a rule's expressions in it.
+// Template is a text with references to groups of a rule's expressions.
 type Template struct {
 	parts []part
 }
 
-// part is a text, or a group if it has no text.
+// part is a text, or a reference if text is empty.
 type part struct {
 	text   string
-	serial bool  // groups of the serial number's expression, rather than of the alias's
-	groups []int // of one name; in a match, those of other branches are empty
+	serial bool  // refers to the expression for the serial number, not the alias
+	groups []int // the groups with that name; in a match, those of other branches are empty
 }
 
-// matches are the groups of the alias and of the serial number.
+// matches holds the groups of the alias and of the serial number.
 type matches struct{ alias, serial []string }
 
-// GroupError is a template's reference to a group that there is not, or that is not clear.
+// GroupError reports a reference to a group that does not exist or is ambiguous.
 type GroupError struct {
 	Group     string // as written, without the dollar sign
 	Ambiguous bool   // both expressions have a group of that name
@@ -37,19 +37,19 @@ func (e *GroupError) Error() string {
 }
 
 var (
-	// ErrDollar is a dollar sign that begins no reference.
+	// ErrDollar reports a dollar sign that does not start a reference.
 	ErrDollar = errors.New("a dollar sign without a group")
-	// ErrNoText is a template that has neither a group nor a character that shows.
+	// ErrNoText reports a template without a group and without a visible character.
 	ErrNoText = errors.New("neither a group nor text")
 )
 
-// reference is what may follow a dollar sign.
+// reference matches what may follow a dollar sign.
 var reference = regexp.MustCompile(`^(?:\{(\w+)\}|(\w+))`)
 
-// ParseTemplate reads a template: $name, ${name} and $1 stand for groups of the two expressions, either of which may
-// be nil, and $$ for a dollar sign. $name is as long as it can be: write ${point}_x for the group point before _x.
+// ParseTemplate parses a template: $name, ${name} and $1 stand for groups of the two expressions, and $$ for a dollar
+// sign. Either expression may be nil. $name is as long as possible: for the group point before _x, write ${point}_x.
 //
-// Numbers count the groups of the alias, or those of the serial number if the rule has no alias; 0 is the whole text.
+// Numbers count the groups of the alias, or those of the serial number if alias is nil; 0 is the whole text.
 // The error is a *GroupError, ErrDollar or ErrNoText.
 func ParseTemplate(text string, alias, serial *Expression) (Template, error) {
 	var t Template
@@ -81,7 +81,7 @@ func ParseTemplate(text string, alias, serial *Expression) (Template, error) {
 	return t, nil
 }
 
-// addText appends a text, which may be empty.
+// addText appends text to parts, joining adjacent texts. text may be empty.
 func addText(parts []part, text string) []part {
 	switch last := len(parts) - 1; {
 	case text == "":
@@ -117,7 +117,7 @@ func findGroup(name string, alias, serial *Expression) (part, error) {
 	return part{}, &GroupError{Group: name}
 }
 
-// named returns the numbers of the groups with that name.
+// named returns the indexes of the groups with that name.
 func (e *Expression) named(name string) (groups []int) {
 	if e == nil {
 		return nil
@@ -133,7 +133,7 @@ func (e *Expression) named(name string) (groups []int) {
 // IsZero reports whether the template was not set.
 func (t Template) IsZero() bool { return len(t.parts) == 0 }
 
-// Constant returns the text of a template without groups, and whether it is one.
+// Constant returns the text of a template without references, and whether it is such a template.
 func (t Template) Constant() (text string, ok bool) {
 	if len(t.parts) != 1 || t.parts[0].text == "" {
 		return "", false
@@ -141,7 +141,7 @@ func (t Template) Constant() (text string, ok bool) {
 	return t.parts[0].text, true
 }
 
-// expand puts the groups in. A group that did not take part in the match is empty.
+// expand replaces references by the groups of a match. A group that did not participate in the match is empty.
 func (t Template) expand(m matches) string {
 	var b strings.Builder
 	for _, p := range t.parts {

@@ -11,22 +11,22 @@ const (
 	// maxText bounds names and label values, in characters.
 	maxText   = 100
 	shownOfID = 8 // characters
-	// nameless is for devices that nothing else can be shown of. With a dash as well it is too short for a secret that a
-	// mask looks for.
+	// nameless is the name for devices that have nothing else to show. Even with a dash, it is shorter than any secret
+	// that a mask finds.
 	nameless = "device"
 )
 
-// text makes text fit for a name or a label: names that are put together of others may be long, or a secret. It returns
-// at most maxText characters, without secrets and without blanks at its ends, or "".
+// text returns text in a form that is valid as a name or a label: at most maxText characters, without secrets and
+// without spaces at its ends. It may return "". An expanded template may be long, or contain a secret.
 func (f *follower) text(text string) string {
 	clean := strings.TrimSpace(cut(f.mask.Hide(strings.TrimSpace(text)), maxText))
-	if f.mask.Contains(clean) { // a secret that is part of what hides it
+	if f.mask.Contains(clean) { // a secret that is part of "<secret>"
 		return ""
 	}
 	return clean
 }
 
-// cut returns the first characters of text.
+// cut returns the first characters of text, at most that many.
 func cut(text string, most int) string {
 	n := 0
 	for i := range text {
@@ -38,8 +38,8 @@ func cut(text string, most int) string {
 	return text
 }
 
-// id returns the characters of an id that may be shown: the first 8, but no more than half of it. If one of them is not
-// plain, it returns none.
+// id returns the first characters of an id, as many as may be shown: 8, but no more than half of it. It returns "" if
+// one of them is not a letter, digit, _ or -.
 func (f *follower) id(id rufus.Secret) string {
 	text := id.Reveal()
 	return f.text(plain.FindString(text[:min(shownOfID, len(text)/2)]))
@@ -47,7 +47,7 @@ func (f *follower) id(id rufus.Secret) string {
 
 var plain = regexp.MustCompile(`^[\w-]*$`)
 
-// device returns the device with texts that can be names.
+// device returns d with texts that are valid as names.
 func (f *follower) device(d Device) Device {
 	d.Alias, d.SerialNumber, d.Model = f.text(d.Alias), f.text(d.SerialNumber), f.text(d.Model)
 	return d

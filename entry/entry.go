@@ -1,6 +1,5 @@
-// Package entry is what an operator declares about one session to watch. config makes entries of sessions.yml,
-// discovery makes them of the account's devices, and the collector fetches them. None of the three knows which of the
-// other two it works with.
+// Package entry defines Entry, the settings of one session to monitor. Package config creates entries from
+// sessions.yml, package discovery creates them from the account's devices, and package collector fetches them.
 package entry
 
 import (
@@ -11,22 +10,22 @@ import (
 	"rufus_exporter/window"
 )
 
-// Entry is one session to watch. Names and targets are unique among the entries of a configuration.
+// Entry is one session to monitor. Names and targets are unique among the entries of a configuration.
 type Entry struct {
-	// Name is the value of the label session: 1 to 100 printable characters, free of tokens, ids and of the API key.
+	// Name is the value of the label session: 1 to 100 printable characters, without tokens, ids and the API key.
 	Name string
-	// Target is the token or the device to ask for, unique whatever its letter case.
+	// Target is the token or the device to fetch. Its ID is unique, ignoring case.
 	Target rufus.Target
-	// Labels are on every series of the session, its race among them; nil if it has none.
+	// Labels are on every series of the session, and include its race; nil if it has none.
 	Labels map[string]string
-	// Expected is when passings are due, merged; nil if that is not declared.
+	// Expected is when passings are expected, merged; nil if no window is declared.
 	Expected []window.Window
-	// SilentAfter is how long an active session may go without a new passing; 0 is for ever.
+	// SilentAfter is how long an active session may go without a new passing before it counts as silent; 0 means no limit.
 	SilentAfter time.Duration
 }
 
-// Compare returns the names of the entries that are only in after, only in before, and in both but different. Each list
-// is in the order of the entries.
+// Compare returns the names of the entries that are only in after (added), only in before (removed), and in both but
+// different (changed). Each list keeps the order of the entries.
 func Compare(before, after []Entry) (added, removed, changed []string) {
 	old := make(map[string]Entry, len(before))
 	for _, e := range before {

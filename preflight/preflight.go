@@ -1,9 +1,9 @@
-// Package preflight looks at everything once, before the start of a race. It reports what is ready and what to do about
-// the rest, and claims no more than one look can show.
+// Package preflight checks all sessions once, before a race starts. It reports which of them are ready and how to fix
+// the rest. It reports only what a single check can show.
 //
-// Look asks for every session and for the list of devices, as a scrape does, and makes a Report of the answers: a line
-// for each session, and notes about several of them, such as two that look swapped (swapped.go). write.go writes it as
-// a table or as JSON.
+// Look fetches every session and the list of devices, as a scrape does, and returns a Report: a line for each session,
+// and notes about several sessions, such as two that look swapped (swapped.go). write.go formats the Report as a table
+// or as JSON.
 package preflight
 
 import (
@@ -23,27 +23,28 @@ import (
 const (
 	Active    = "active"
 	Closed    = "closed"
-	NoSession = "no session" // of a device
+	NoSession = "no session" // a device without any session
 	Failing   = "failing"
 )
 
 const (
-	// clockTolerance is how far ahead of ours a device's clock may be.
+	// clockTolerance is how far the clock of a device may be ahead of this machine's.
 	clockTolerance = 5 * time.Second
 	lowBattery     = 0.2
 )
 
-// Report is what one look has shown. Its texts are safe to show.
+// Report is the result of a check. Its texts are safe to show.
 type Report struct {
-	At       time.Time `json:"at"`
-	Readable bool      `json:"readable"` // every session, and the list of devices if rules need it
+	At time.Time `json:"at"`
+	// Readable is set if there are sessions and all of them can be read, and the list of devices too if rules need it.
+	Readable bool      `json:"readable"`
 	Sessions []Session `json:"sessions"`
 	Notes    []Note    `json:"notes"`
 	// Unfollowed are the devices of the account that no entry follows and no rule ignores.
 	Unfollowed []Device `json:"unfollowed_devices"`
 }
 
-// Session is one entry. What is not known is absent.
+// Session is the state of one entry. Unknown values are absent.
 type Session struct {
 	Name          string            `json:"name"`
 	Labels        map[string]string `json:"labels,omitempty"`
@@ -55,29 +56,29 @@ type Session struct {
 	Passings      *int64            `json:"passings,omitempty"`
 	LastPassing   *time.Time        `json:"last_passing,omitempty"`
 	Created       *time.Time        `json:"created,omitempty"`
-	ClockAhead    float64           `json:"clock_ahead_seconds,omitempty"` // at least
+	ClockAhead    float64           `json:"clock_ahead_seconds,omitempty"` // a lower bound
 	BatteryRatio  *float64          `json:"battery_ratio,omitempty"`
 	ExpectedFrom  *time.Time        `json:"expected_from,omitempty"`
 	ExpectedUntil *time.Time        `json:"expected_until,omitempty"`
 	ToDo          []string          `json:"to_do,omitempty"`
 }
 
-// Note is about several sessions, or about none.
+// Note is a remark that is not about the state of a single session.
 type Note struct {
 	Kind     string   `json:"kind"`
 	Sessions []string `json:"sessions,omitempty"`
 	Text     string   `json:"text"`
 }
 
-// Device is one of the account.
+// Device is a device of the account.
 type Device struct {
 	Alias        string `json:"alias"`
 	SerialNumber string `json:"serial_number"`
 	Model        string `json:"model"`
 }
 
-// Look asks the API for the list of devices and for every session, once, and returns what it said until ctx ends. The
-// roster must have a plan. rules reports whether that follows devices; warnings are those of the configuration.
+// Look fetches the list of devices and every session once, until ctx is done, and returns a report. The roster must
+// have a plan. rules is whether that plan has rules; warnings are those of the configuration.
 func Look(ctx context.Context, roster *collector.Roster, rules bool, warnings []string, now func() time.Time) *Report {
 	sessions := roster.Sessions(ctx)
 	fetched := sessions.Fetch(ctx, 0)
@@ -107,7 +108,7 @@ func (r *Report) note(kind string, sessions []string, format string, args ...any
 	r.Notes = append(r.Notes, Note{kind, sessions, fmt.Sprintf(format, args...)})
 }
 
-// look returns what one answer shows at now.
+// look returns the report about one session at now.
 func look(status collector.Status, now time.Time) Session {
 	s := Session{
 		Name:         status.Entry.Name,
@@ -149,7 +150,7 @@ func state(s rufus.Session) string {
 	}
 }
 
-// toDo returns what to do about a session that can be read.
+// toDo returns what to fix about a session that can be read.
 func (s *Session) toDo(status collector.Status, now time.Time) (list []string) {
 	device := status.Entry.Target.Follows == rufus.Device
 	over := s.ExpectedUntil != nil && s.ExpectedUntil.Before(now)
@@ -157,14 +158,14 @@ func (s *Session) toDo(status collector.Status, now time.Time) (list []string) {
 	case s.State == Active && anotherDay(s.Created, now):
 		what := ": list the token of today's session, or follow the device."
 		if device {
-			what = ": press START on the box, unless it is meant to go on."
+			what = ": press START on the box, unless this session is meant to continue."
 		}
-		list = append(list, "The session is of "+day(s.Created.In(now.Location()))+what)
+		list = append(list, "The session is from "+day(s.Created.In(now.Location()))+what)
 	case s.State == Active, over:
 	case device:
 		list = append(list, "Press START on the box.")
 	default:
-		list = append(list, "A closed session never opens again: follow the device, or list the token of the new session.")
+		list = append(list, "A closed session cannot be reopened: follow the device, or list the token of the new session.")
 	}
 	if s.ClockAhead > 0 {
 		list = append(list, "Set the clock of the box.")
@@ -182,9 +183,9 @@ func battery(status collector.Status) *float64 {
 	return pointer(health.Battery)
 }
 
-// anotherDay reports whether created is not today, in the time zone of now.
-func anotherDay(created *time.Time, now time.Time) bool {
-	return created != nil && day(created.In(now.Location())) != day(now)
+// anotherDay reports whether t is not on the same day as now, in the time zone of now.
+func anotherDay(t *time.Time, now time.Time) bool {
+	return t != nil && day(t.In(now.Location())) != day(now)
 }
 
 func day(t time.Time) string { return t.Format(time.DateOnly) }
@@ -196,7 +197,7 @@ func pointer[T any](o rufus.Option[T]) *T {
 	return nil
 }
 
-// remedy says what to do about a failure.
+// remedy returns what to do about a failure.
 func remedy(reason rufus.Reason, follows rufus.Follows) string {
 	switch reason {
 	case rufus.Unauthorized:
@@ -207,29 +208,29 @@ func remedy(reason rufus.Reason, follows rufus.Follows) string {
 		}
 		return "Compare the token with the one in your RUFUS account."
 	case rufus.RateLimited:
-		return "Wait some minutes and look again."
+		return "Wait a few minutes, then try again."
 	case rufus.ServerError:
-		return "The API has a fault: look again, then ask the vendor."
+		return "The API has a problem: try again, then ask the vendor."
 	case rufus.UnexpectedStatus:
 		return "Check api.url. Is there a Wi-Fi login page?"
 	case rufus.Timeout:
-		return "Look again. If it stays, the uplink is slow: raise api.timeout and the scrape timeout."
+		return "Try again. If it times out again, the uplink is slow: raise api.timeout and the scrape timeout."
 	case rufus.Network:
 		return "Check the network of this machine, and api.url."
 	case rufus.InvalidResponse:
-		return "Something else answers: check api.url. Is there a Wi-Fi login page?"
+		return "The answer is not from the API: check api.url. Is there a Wi-Fi login page?"
 	}
-	return "Look again."
+	return "Try again."
 }
 
-// noteErrors notes why devices may be missing.
+// noteErrors adds notes about why devices may be missing.
 func (r *Report) noteErrors(err error, listed, rules bool) {
 	switch {
 	case !rules && !listed:
-		r.note("device_list", nil, "The list of devices cannot be read: it is not known which devices no entry follows.")
+		r.note("device_list", nil, "The list of devices cannot be read. There may be devices that no entry follows.")
 	case !rules:
 	case errors.Is(err, collector.ErrNoList) || !listed:
-		r.note("device_list", nil, "The list of devices cannot be read: the devices to follow are not known.")
+		r.note("device_list", nil, "The list of devices cannot be read. Devices to follow may be missing.")
 	case err != nil:
 		r.note("too_many_devices", nil, "%s.", err)
 	}
@@ -238,7 +239,7 @@ func (r *Report) noteErrors(err error, listed, rules bool) {
 	}
 }
 
-// noteRaces notes devices that have no window because their race is not known.
+// noteRaces adds notes about devices without a window because their race has no start.
 func (r *Report) noteRaces(followed []discovery.Followed) {
 	var races []string
 	names := map[string][]string{}
@@ -253,12 +254,12 @@ func (r *Report) noteRaces(followed []discovery.Followed) {
 		names[race] = append(names[race], f.Entry.Name)
 	}
 	for _, race := range races {
-		r.note("no_window", names[race], "%s: the race %q is not listed with a start, so no window is declared. "+
+		r.note("no_window", names[race], "%s: no window, because races has no start for %q. "+
 			"Add it under races, or correct the alias.", strings.Join(names[race], ", "), race)
 	}
 }
 
-// noteTokens notes entries that a press of START would freeze, although their device can be followed.
+// noteTokens adds notes about entries that follow a token although their device can be followed.
 func (r *Report) noteTokens(statuses []collector.Status, discovered discovery.Result) {
 	entries := map[string][]string{} // that follow devices, by alias in lower case
 	devices := map[string][]discovery.Device{}
@@ -283,19 +284,19 @@ func (r *Report) noteTokens(statuses []collector.Status, discovered discovery.Re
 			continue
 		}
 		name := status.Entry.Name
-		const freezes = "%s follows a token, and freezes if START is pressed again. "
+		const freezes = "%s follows a token. It stops counting if START is pressed again. "
 		switch {
 		case len(entries[alias]) == 1:
-			r.note("token", []string{name}, freezes+"%s follows the device with the same alias: remove the token.", name,
+			r.note("token", []string{name}, freezes+"%s already follows the device with this alias: remove the token.", name,
 				entries[alias][0])
 		case len(entries[alias])+len(devices[alias]) == 1:
-			r.note("token", []string{name}, freezes+"Follow the device with the same alias instead: %s.", name,
+			r.note("token", []string{name}, freezes+"Follow the device with this alias instead: %s.", name,
 				describe(Device{devices[alias][0].Alias, devices[alias][0].SerialNumber, ""}))
 		}
 	}
 }
 
-// noteUnread notes mats that nobody has tried.
+// noteUnread adds a note about active sessions without passings.
 func (r *Report) noteUnread() {
 	var names []string
 	for _, s := range r.Sessions {
@@ -308,7 +309,7 @@ func (r *Report) noteUnread() {
 	}
 }
 
-// describe names a device.
+// describe returns a name for a device.
 func describe(d Device) string {
 	switch {
 	case d.Alias == "":

@@ -22,7 +22,7 @@ import (
 
 var now = time.Date(2026, 11, 29, 8, 30, 0, 0, time.FixedZone("", -3*60*60))
 
-// mat is a device with one session, of which passings were read in the last minutes.
+// mat returns a device with one session whose passings were read in the last minutes.
 func mat(alias string, passings int, changes ...func(*simulator.Device)) simulator.Device {
 	d := simulator.Device{
 		ID: simulator.ID("device " + alias), Alias: alias, SerialNumber: "SN-" + simulator.ID(alias)[:3], Model: "CloudBox",
@@ -39,7 +39,7 @@ func mat(alias string, passings int, changes ...func(*simulator.Device)) simulat
 	return d
 }
 
-// look looks at a day with a sessions.yml.
+// look runs a check of a day with a sessions.yml.
 func look(t *testing.T, day simulator.Day, sessions string) *preflight.Report {
 	t.Helper()
 	api := simulator.New(day)
@@ -89,7 +89,7 @@ func text(t *testing.T, r *preflight.Report) string {
 func token(alias string) string  { return simulator.ID("session " + alias) }
 func device(alias string) string { return simulator.ID("device " + alias) }
 
-// All that one look can show before a race.
+// Everything that a check before a race can show.
 func TestText(t *testing.T) {
 	t.Setenv(config.KeyVariable, "")
 	ahead := func(d *simulator.Device) { d.Skew(now.Add(-time.Hour), 9*time.Minute) }
@@ -123,21 +123,21 @@ sessions:
 `)
 	const want = `SESSION      STATE       ALIAS        PASSINGS  LAST PASSING  CLOCK                 BATTERY  WHAT TO DO
 turn-10k     active      TURN-10K     2         08:29:00      -                     -
-morning      active      MORNING      1         08:29:00      -                     -        The session is of 2026-11-28: list the token of today's session, or follow the device.
+morning      active      MORNING      1         08:29:00      -                     -        The session is from 2026-11-28: list the token of today's session, or follow the device.
 mistyped     failing     -            -         -             -                     -        not_found: the API knows no such session. Compare the token with the one in your RUFUS account.
 unbound      failing     -            -         -             -                     -        not_found: no such device in this account. Compare the device id with your RUFUS account. Is the box still bound to it?
 FINISH-5K    closed      FINISH-5K    1         -             -                     80 %     Press START on the box.
 FINISH-KIDS  active      FINISH-KIDS  1         08:29:00      -                     80 %
 START-5K     active      START-5K     0         -             -                     80 %
 TURN-5K      active      TURN-5K      3         08:38:00      ahead by at least 8m  12 %     Set the clock of the box. Charge the box.
-start-10k    active      FINISH-10K   2         08:29:00      -                     80 %     The session is of 2026-11-28: press START on the box, unless it is meant to go on.
+start-10k    active      FINISH-10K   2         08:29:00      -                     80 %     The session is from 2026-11-28: press START on the box, unless this session is meant to continue.
 finish-10k   active      START-10K    4         08:29:00      -                     80 %
 SPLIT        no session  -            -         -             -                     80 %     Press START on the box.
 
 * start-10k and finish-10k look swapped: their aliases are FINISH-10K and START-10K.
-* turn-10k follows a token, and freezes if START is pressed again. Follow the device with the same alias instead: TURN-10K (SN-TURN).
-* morning follows a token, and freezes if START is pressed again. Follow the device with the same alias instead: MORNING (SN-MORN).
-* FINISH-KIDS: the race "KIDS" is not listed with a start, so no window is declared. Add it under races, or correct the alias.
+* turn-10k follows a token. It stops counting if START is pressed again. Follow the device with this alias instead: TURN-10K (SN-TURN).
+* morning follows a token. It stops counting if START is pressed again. Follow the device with this alias instead: MORNING (SN-MORN).
+* FINISH-KIDS: no window, because races has no start for "KIDS". Add it under races, or correct the alias.
 * No passing yet: carry a chip over START-5K.
 
 Devices of the account that no entry follows:
@@ -158,7 +158,7 @@ NOT READY: 9 of 11 sessions can be read.
 	}
 }
 
-// What makes a look fail, and what is noted about it.
+// What makes a check fail, and its notes.
 func TestReadable(t *testing.T) {
 	t.Setenv(config.KeyVariable, "")
 	noList := []simulator.Fault{{From: now, To: now.Add(time.Hour), Page: 1, Status: http.StatusBadGateway}}
@@ -172,7 +172,7 @@ func TestReadable(t *testing.T) {
 	}{
 		"all is well":            {nil, "devices: [{}]", true, "", "ready: 2 of 2 sessions can be read."},
 		"no rules":               {nil, "sessions: [" + token("TURN") + "]", true, "token", "  FINISH ("},
-		"device and token":       {nil, "sessions: [" + token("TURN") + ", {device: " + device("TURN") + ", name: x}]", true, "token", "x follows the device"},
+		"device and token":       {nil, "sessions: [" + token("TURN") + ", {device: " + device("TURN") + ", name: x}]", true, "token", "x already follows the device"},
 		"no list":                {noList, "devices: [{}]", false, "device_list", "NOT READY: 0 of 0"},
 		"no list, but sessions":  {noList, "devices: [{}]\nsessions: [" + token("TURN") + "]", false, "device_list", "NOT READY: 1 of 1"},
 		"no list and no rules":   {noList, "sessions: [" + token("TURN") + "]", true, "device_list", "ready: 1 of 1"},
@@ -195,7 +195,7 @@ func TestReadable(t *testing.T) {
 	}
 }
 
-// Scripts get the same, with lists that are never null, and no secret.
+// JSON has the same content, lists that are never null, and no secret.
 func TestJSON(t *testing.T) {
 	t.Setenv(config.KeyVariable, "")
 	day := simulator.Day{Devices: []simulator.Device{mat("TURN-5K", 2), mat("OTHER", 0)}}

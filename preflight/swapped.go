@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// points are the words for timing points that are told apart.
+// points maps words for timing points to the timing point.
 var points = map[string]string{
 	"start": "start", "turn": "turn", "turnaround": "turn", "finish": "finish", "goal": "finish",
 	"split": "split", "intermediate": "split",
@@ -16,7 +16,7 @@ var (
 	distance = regexp.MustCompile(`^(\d+)km?$`)
 )
 
-// meaning returns the timing points and the distances that a name or an alias is about.
+// meaning returns the timing points and the distances that a name or an alias mentions.
 func meaning(text string) (where, far map[string]bool) {
 	where, far = map[string]bool{}, map[string]bool{}
 	for _, w := range word.FindAllString(strings.ToLower(text), -1) {
@@ -29,14 +29,14 @@ func meaning(text string) (where, far map[string]bool) {
 	return where, far
 }
 
-// contradict reports whether a name and an alias are about different points or different distances.
+// contradict reports whether a name and an alias mention different points or different distances.
 func contradict(name, alias string) bool {
 	nameWhere, nameFar := meaning(name)
 	aliasWhere, aliasFar := meaning(alias)
 	return disjoint(nameWhere, aliasWhere) || disjoint(nameFar, aliasFar)
 }
 
-// disjoint reports whether there is something in both, but nothing in common.
+// disjoint reports whether a and b are not empty and have nothing in common.
 func disjoint(a, b map[string]bool) bool {
 	for word := range a {
 		if b[word] {
@@ -46,7 +46,7 @@ func disjoint(a, b map[string]bool) bool {
 	return len(a) > 0 && len(b) > 0
 }
 
-// noteSwapped notes entries whose alias says something else than their name.
+// noteSwapped adds notes about entries whose alias contradicts their name.
 func (r *Report) noteSwapped() {
 	var odd []Session
 	for _, s := range r.Sessions {

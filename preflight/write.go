@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// JSON writes the report for scripts.
+// JSON writes the report as JSON, for scripts.
 func (r *Report) JSON(w io.Writer) error {
 	full := *r
 	full.Sessions = append([]Session{}, r.Sessions...) // never null
@@ -21,7 +21,8 @@ func (r *Report) JSON(w io.Writer) error {
 	return encoder.Encode(full)
 }
 
-// Text writes the report for humans: a table, the notes, and a last line that sums up. Times are in the zone of At.
+// Text writes the report for humans: a table, the notes, and a summary in the last line. Times are in the time zone of
+// At.
 func (r *Report) Text(w io.Writer) error {
 	var b strings.Builder
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -78,7 +79,7 @@ func count(n *int64) string {
 	return fmt.Sprint(*n)
 }
 
-// when returns a time of day, with the date if it is not that of the look.
+// when returns the time of day of t, with the date if it is not that of the report.
 func (r *Report) when(t *time.Time) string {
 	switch {
 	case t == nil:
@@ -90,7 +91,7 @@ func (r *Report) when(t *time.Time) string {
 	}
 }
 
-// clock tells what one look can: a last passing in the future comes from a clock that is ahead.
+// clock describes how far a clock is ahead, in seconds.
 func clock(ahead float64) string {
 	if ahead == 0 {
 		return ""

@@ -6,16 +6,17 @@ import (
 	"regexp"
 )
 
-// answer is the used part of an answer. The documentation has two generations, and which one the live server follows is
-// unknown. So both are read: {"result": …} and {"body": {"result": …}}. The result is an array or an object.
+// answer holds the parts of an answer that are used. The documentation has two generations, and it is unknown which one
+// the live server follows, so both forms are accepted: {"result": …} and {"body": {"result": …}}. The result is an
+// array or an object.
 type answer struct {
 	description, result, pagination raw
-	id                              raw // token_session or deviceid: what a 404 was asked for (documented)
+	id                              raw // the requested token_session or deviceid, in the body of a 404 (documented)
 }
 
 var (
 	errNoObject    = invalid("the answer is not a JSON object")
-	errOtherSchema = invalid("the answer is not the JSON that is documented")
+	errOtherSchema = invalid("the answer does not have the documented form")
 )
 
 func invalid(detail string) error { return &Error{Reason: InvalidResponse, Detail: detail} }
@@ -44,8 +45,8 @@ func content(object raw) (a answer, envelope raw) {
 	return a, envelope
 }
 
-// each calls f for every record of the result and returns their number. A null in the array counts as a record without
-// members. It stops at the first error: one of f, or an *Error with InvalidResponse.
+// each calls f for every record of the result and returns the number of records. A null in the array counts as a record
+// without members. It stops at the first error, which comes from f or is an *Error with InvalidResponse.
 func (a *answer) each(f func(record raw) error) (n int, err error) {
 	switch {
 	case a.result.empty():
@@ -67,21 +68,22 @@ func (a *answer) each(f func(record raw) error) (n int, err error) {
 	return n, nil
 }
 
-// saysNone reports whether a 200 without records says that there are none: it has an empty result or a documented
-// description. Other JSON may come from somebody else, for example a gateway that reports an error.
+// saysNone reports whether a 200 without records means that there are none: it has an empty result or a documented
+// description. Other JSON may not come from the API, but for example from a gateway that reports an error.
 func (a *answer) saysNone() bool {
 	return a.result != nil || string(a.description.unquote()) == "Success" || a.saysNotFound()
 }
 
-// saysNotFound reports whether the description is that of a 404 (documented).
+// saysNotFound reports whether the answer has the description of a 404 (documented).
 func (a *answer) saysNotFound() bool {
-	said := string(a.description.unquote())
-	return said == "Session not found" || said == "Sessions not found"
+	description := string(a.description.unquote())
+	return description == "Session not found" || description == "Sessions not found"
 }
 
-// isOwn reports whether the body of a 404 comes from the API and is about what was asked for. It must be {description:
-// "Sessions not found", deviceid: "…"} (documented, without quotes around the names) or the same in JSON or in the
-// envelope (inferred), and nothing else. A 404 of a gateway or of a wrong address says nothing about a session.
+// isOwn reports whether the body of a 404 comes from the API and is about the requested token or id. It must be
+// {description: "Sessions not found", deviceid: "…"} (documented, without quotes around the names), or the same as JSON
+// or in the envelope (inferred), without a result. A 404 from a gateway or from a wrong address does not mean that
+// there is no session.
 func isOwn(body []byte, asked string) bool {
 	a, err := readAnswer(body)
 	if errors.Is(err, errNoObject) {
@@ -93,13 +95,13 @@ func isOwn(body []byte, asked string) bool {
 
 var bareName = regexp.MustCompile(`([{,]\s*)(\w+)\s*:`)
 
-// isAnother reports whether an id or token is certainly not the one that was asked for. One of another length may be a
-// shortened form of it.
+// isAnother reports whether an id or token is certainly not the requested one. If its length differs, it may be a
+// shortened form.
 func isAnother(id []byte, asked string) bool {
 	return len(id) == len(asked) && !bytes.EqualFold(id, []byte(asked))
 }
 
-// sessionRecord is a session as the API writes it. The list of a device's sessions has only the first five
+// sessionRecord is a session in an answer. The list of a device's sessions has only the first five members
 // (documented).
 type sessionRecord struct {
 	token, alias, created, active, passings raw
@@ -115,8 +117,8 @@ func readSession(object raw) (r sessionRecord) {
 	return r
 }
 
-// supersedes reports whether r describes its device better than other does: active beats closed, then newer beats
-// older.
+// supersedes reports whether r, not other, is the current session of their device: active comes before closed, then
+// newer before older.
 func (r *sessionRecord) supersedes(other *sessionRecord) bool {
 	active, _ := r.active.bool().Get()
 	if otherActive, _ := other.active.bool().Get(); active != otherActive {

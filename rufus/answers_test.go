@@ -8,8 +8,8 @@ import (
 	"unicode/utf16"
 )
 
-// answers are bodies of a 200 and what they say: the session, or the reason for having none. They are the seeds of
-// the fuzz targets too.
+// answers are bodies of a 200 and the expected result: the session, or the reason of the failure. They also seed the
+// fuzz tests.
 var answers = []struct {
 	name, body, want string
 }{
@@ -38,7 +38,7 @@ var answers = []struct {
 	{"result twice, nothing last", `{"result": [` + session() + `], "result": []}`, "not_found"},
 	{"envelope twice", `{"body": {"result": null}, "body": ` + result(session()) + `}`, reads()},
 
-	// names are exact
+	// names must match exactly
 	{"result in capitals", `{"Result": [` + session() + `]}`, "not_found"},
 	{"result in capitals beside it", `{"result": [` + session() + `], "Result": [], "RESULT": null}`, reads()},
 	{"envelope in capitals", `{"Body": ` + result(session()) + `}`, "not_found"},
@@ -57,7 +57,7 @@ var answers = []struct {
 	{"names inside of others", one("x", `{"passings": 7, "active": false, "alias": ["}", "]", "\\\""]}`), reads()},
 	{"a name as a value", one("x", `"passings", "y": "active"`), reads()},
 
-	// nothing in it
+	// empty results
 	{"no result", `{"description": "Success"}`, "not_found"},
 	{"empty object", `{}`, "not_found"},
 	{"null result", result("null"), "not_found"},
@@ -107,7 +107,7 @@ var answers = []struct {
 	{"deep nesting in a known member", one("alias", nested(20_000)), "invalid_response"},
 	{"nesting in an unknown member", one("x", nested(5_000)), reads()},
 
-	// of another session
+	// about another session
 	{"only another token", result("[" + ofOther() + "]"), "invalid_response"},
 	{"no token", one("token_session", ""), "invalid_response"},
 	{"null token", one("token_session", "null"), "invalid_response"},
@@ -143,7 +143,7 @@ var answers = []struct {
 	{"passings null", one("passings", "null"), "invalid_response"},
 	{"passings missing", one("passings", ""), "invalid_response"},
 
-	// what is optional, absent in every way
+	// optional members, absent in every way
 	{"only what must be", result(`[{"token_session": "` + token + `", "active": true, "passings": 31}]`), bare},
 	{"the rest null", result("[" + rest("null") + "]"), bare},
 	{"the rest empty", result("[" + rest(`""`) + "]"), bare},
@@ -152,7 +152,7 @@ var answers = []struct {
 	{"the rest objects", result("[" + rest(`{"$date": "2023-02-03T16:08:18Z"}`) + "]"), bareUnreadable},
 	{"the rest arrays", result("[" + rest(`["2023-02-03T16:08:18Z"]`) + "]"), bareUnreadable},
 
-	// instants
+	// times
 	{"offset", one("first", `"2023-02-03T18:08:18.263+02:00"`), reads()},
 	{"offset behind", one("first", `"2023-02-03T12:38:18.263-03:30"`), reads()},
 	{"offset, escaped", one("first", `"2023-02-03T18:08:18.263\u002B02:00"`), reads()},
@@ -228,15 +228,15 @@ var answers = []struct {
 }
 
 var (
-	// bare is a session that has what it must have and no more.
+	// bare is a session with only the required members.
 	bare = reads("alias", "", "creation_date", "", "duration", "", "first", "", "last", "")
-	// bareUnreadable is one whose instants are something else.
+	// bareUnreadable is one with invalid times.
 	bareUnreadable = reads("alias", "", "creation_date", "", "duration", "", "first", "", "last", "", "unreadable",
 		"creation_date duration first last")
 	nanosecond = reads("first", "2023-02-03T16:08:18.263000001Z")
 )
 
-// unreadable gives what is read when the named instants are something else.
+// unreadable returns the expected result if the named times are invalid.
 func unreadable(names ...string) string {
 	var changes []string
 	for _, name := range names {
@@ -245,14 +245,14 @@ func unreadable(names ...string) string {
 	return reads(append(changes, "unreadable", strings.Join(names, " "))...)
 }
 
-// ofOther gives a session that was not asked for.
+// ofOther returns a session that was not requested.
 func ofOther(changes ...string) string {
 	return session(append([]string{"token_session", `"` + other + `"`}, changes...)...)
 }
 
 func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 
-// rest gives a session whose optional members are all json.
+// rest returns a session whose optional members are all json.
 func rest(json string) string {
 	return session("alias", json, "creation_date", json, "duration", json, "first", json, "last", json)
 }
@@ -285,7 +285,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// What an answer says is in its body alone, whatever its header calls it.
+// Only the body of an answer matters, not its Content-Type.
 func TestContentTypeDoesNotMatter(t *testing.T) {
 	for _, contentType := range []string{
 		"application/json", "application/json; charset=utf-8", "application/octet-stream", "text/html", "nonsense;;", "",

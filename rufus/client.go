@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// How much of an answer is read, in bytes after decompression. Most answers have a few hundred. An answer about one
-// session has no reason to be large.
+// Maximum sizes of answers, in bytes after decompression. Most answers have a few hundred bytes.
 const (
 	maxSession = 64 << 10
 	maxList    = 1 << 20
@@ -25,40 +24,40 @@ const (
 // maxID is the maximum length of a configured token or id; those in the documentation have 64 characters.
 const maxID = 128
 
-// Options say how to reach the API.
+// Options configure a Client.
 type Options struct {
 	URL       *url.URL          // scheme, host and path, such as https://api.runonrufus.com/v0 (documented)
 	Key       Secret            // a READ key is enough (documented)
 	KeyHeader string            // "api_key" or "x-api-key" (both documented)
-	UserAgent string            // says who asks
-	Timeout   time.Duration     // of one request, from when it is sent to the last byte of its answer
-	Transport http.RoundTripper // see NewTransport; its owner may wrap it to watch it
-	// Observe is called as each request begins, and what it returned with the request's outcome: nil, an *Error or
-	// context.Canceled. It may be nil.
+	UserAgent string            // value of the User-Agent header
+	Timeout   time.Duration     // of one request, from sending it to the last byte of its answer
+	Transport http.RoundTripper // see NewTransport; may be wrapped to observe requests
+	// Observe is called at the start of each request. The function that it returns is called with the outcome of the
+	// request: nil, an *Error or context.Canceled. Observe may be nil.
 	Observe func() func(error)
-	// Mask returns the mask for the secrets of the configuration, because whoever writes an alias may know the token of
-	// another session. It is called for every text, so the configuration may change. It may be nil.
+	// Mask returns the mask for the secrets of the configuration: anyone who writes an alias may know the token of another
+	// session. It is called for every text, so the mask may change with the configuration. It may be nil.
 	//
 	// All texts in a Session and a DeviceHealth are safe to show: valid UTF-8 of at most 200 characters, without control
-	// characters and invisible ones, and with "<secret>" in place of Key, of what was asked for, of everything that looks
-	// like a documented token, and of what Mask finds.
+	// characters and invisible characters. "<secret>" replaces Key, the requested token or id, everything that looks like
+	// a documented token, and everything that Mask finds.
 	Mask func() Mask
-	// Paused reports whether no requests may be sent because the API asked for a pause. It is called before the second
-	// and each further request of a call, which then fails with RateLimited; the first request is the caller's decision.
-	// It may be nil.
+	// Paused reports whether requests are paused because the API asked for it. It may be nil. It is called before each
+	// request of a call except the first. If it returns true, the call fails with RateLimited. Whether to send the first
+	// request is the caller's decision.
 	Paused func() bool
 }
 
-// Client asks the API. It only ever sends GET, follows no redirect, keeps no state but its connections, and may be
-// used by many goroutines at once.
+// Client fetches from the API. It only sends GET requests, does not follow redirects, has no state except its
+// connections, and is safe for concurrent use.
 type Client struct {
 	o       Options
 	key     Mask
-	request func(ctx context.Context, path, values string) *http.Request // knows the key; fmt looks into no function
+	request func(ctx context.Context, path, values string) *http.Request // a closure, so that fmt cannot print the key
 	buffers sync.Pool                                                    // of *bytes.Buffer
 }
 
-// NewClient returns a client; o must be complete, except for what may be nil.
+// NewClient returns a client. All fields of o must be set, except those that may be nil.
 func NewClient(o Options) *Client {
 	if o.Observe == nil {
 		o.Observe = func() func(error) { return func(error) {} }
@@ -80,10 +79,10 @@ func NewClient(o Options) *Client {
 		target := base
 		target.Path += path
 		if target.RawPath != "" {
-			target.RawPath += path // which needs no escapes
+			target.RawPath += path // has no characters to escape
 		}
 		target.RawQuery = values
-		req := common.WithContext(ctx) // a copy; they share the header, which round trippers must not change
+		req := common.WithContext(ctx) // a copy that shares the header, which round trippers must not change
 		req.URL = &target
 		return req
 	}
@@ -93,19 +92,19 @@ func NewClient(o Options) *Client {
 // query is one request to the API.
 type query struct {
 	path    string
-	values  string             // after the question mark
-	asked   string             // the token or id that it is about
-	further bool               // not the first of its call: it is not sent while Paused
-	most    int                // bytes of a 200 that are read
-	none    error              // what a 404 in the API's own words means; nil: a state, not a failure
+	values  string             // the query string
+	asked   string             // the requested token or id
+	further bool               // not the first request of its call: not sent while Paused
+	most    int                // maximum size of a 200, in bytes
+	none    error              // for a 404 that comes from the API; nil if that is not a failure
 	read    func(answer) error // called for a 200, must not keep the answer; get returns its error
 }
 
-// get sends q. It uses the round tripper itself, because an http.Client would follow redirects, sending the key to
-// another host, and put the URL into its errors.
+// get sends q. It calls the round tripper directly. An http.Client would follow redirects, which sends the key to
+// another host, and it puts the URL into errors.
 func (c *Client) get(ctx context.Context, q query) (err error) {
 	if q.further && c.o.Paused() {
-		return &Error{Reason: RateLimited, Detail: "no further request, as the API asked"}
+		return &Error{Reason: RateLimited, Detail: "requests paused, as the API asked"}
 	}
 	done := c.o.Observe()
 	defer func() { done(err) }()
@@ -116,7 +115,7 @@ func (c *Client) get(ctx context.Context, q query) (err error) {
 	resp, err := c.o.Transport.RoundTrip(c.request(tries.trace(ctx), q.path, q.values))
 	switch {
 	case err != nil && tries.denied.Load():
-		return &Error{Reason: Network, Detail: "the connection was closed instead of an answer, twice"}
+		return &Error{Reason: Network, Detail: "the API closed the connection twice without answering"}
 	case err != nil:
 		return transportError(ctx, err)
 	}
@@ -153,16 +152,16 @@ func (c *Client) get(ctx context.Context, q query) (err error) {
 	}
 }
 
-// drain reads the rest of an error's body, up to a limit, so that the connection can be used again. The body of a 101
-// never ends.
+// drain reads the rest of the body of a failed request, up to a limit, so that the connection can be reused. It skips a
+// 101, whose body never ends.
 func drain(resp *http.Response) {
 	if resp.StatusCode >= http.StatusOK {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxSession)
 	}
 }
 
-// readAll reads the body of resp into to, up to one byte more than most. The buffer grows in large steps, which takes
-// less memory in total than doubling. net/http has already undone gzip, but not under its old name.
+// readAll reads the body of resp into to, at most one byte more than most. The buffer grows in large steps, which
+// allocates less in total than doubling. net/http has already decompressed gzip, but not x-gzip.
 func readAll(to *bytes.Buffer, resp *http.Response, most int) error {
 	to.Reset()
 	from := &io.LimitedReader{R: resp.Body}

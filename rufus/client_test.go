@@ -54,7 +54,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// One header serves all requests, so whoever wraps the transport must not find it changed, nor changes by another.
+// All requests share one header, so neither the client nor a wrapped transport may change it.
 func TestManyAtOnce(t *testing.T) {
 	c := client(t, api(t, func(w http.ResponseWriter, r *http.Request) {
 		alias := r.URL.Path[len("/v0/sessions/"):]
@@ -74,8 +74,8 @@ func TestManyAtOnce(t *testing.T) {
 	running.Wait()
 }
 
-// observed returns options whose Observe notes outcomes ("ok", a reason or "canceled"), and what returns the notes once
-// all requests have ended.
+// observed returns options whose Observe records outcomes ("ok", a reason or "canceled"), and a function that returns
+// the outcomes once all requests have ended.
 func observed(t *testing.T, base string, timeout time.Duration) (rufus.Options, func() []string) {
 	t.Helper()
 	var (
@@ -95,7 +95,7 @@ func observed(t *testing.T, base string, timeout time.Duration) (rufus.Options, 
 			switch {
 			case err == nil:
 				notes = append(notes, "ok")
-			case err == context.Canceled: //nolint:errorlint // it comes as it is, unwrapped
+			case err == context.Canceled: //nolint:errorlint // returned unwrapped
 				notes = append(notes, "canceled")
 			case errors.As(err, &e):
 				notes = append(notes, string(e.Reason))
@@ -131,7 +131,7 @@ func TestObserve(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name    string
-		answers map[string]http.HandlerFunc // by path; the others are 404
+		answers map[string]http.HandlerFunc // by path; 404 for any other
 		call    func(*rufus.Client) error
 		want    []string
 	}{
@@ -181,7 +181,7 @@ func TestGivingUp(t *testing.T) {
 		name    string
 		timeout time.Duration
 		giveUp  func(context.Context) (context.Context, context.CancelFunc)
-		cancels bool // as soon as the API has the request
+		cancels bool // as soon as the API has received the request
 		want    string
 	}{
 		{"the caller cancels", patience, context.WithCancel, true, "canceled"},
@@ -225,7 +225,7 @@ func TestGivingUp(t *testing.T) {
 	}
 }
 
-// A call whose caller has gone already makes no request.
+// A call whose context is already cancelled sends no request.
 func TestGoneAlready(t *testing.T) {
 	c := client(t, api(t, func(http.ResponseWriter, *http.Request) { t.Error("a request was made") }), patience)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -18,7 +18,7 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// path is a TCP proxy between the client and the API: a mobile network that can go silent or break.
+// path is a TCP proxy between the client and the API. It simulates a mobile network that can go silent or break.
 type path struct {
 	url    string
 	opened atomic.Int32  // connections so far
@@ -28,13 +28,13 @@ type path struct {
 	conns []*pathConn
 }
 
-// pathConn is one connection over a path. Once silent, it swallows what comes from either side, unnoticed by both.
+// pathConn is one connection over a path. When it is silent, it drops data from both sides, and neither side notices.
 type pathConn struct {
 	client, server net.Conn
 	silent         atomic.Bool
 }
 
-// through puts a path before server. It ends with the test.
+// through puts a path in front of server. It is closed at the end of the test.
 func through(t *testing.T, server *httptest.Server) *path {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,7 +67,7 @@ func through(t *testing.T, server *httptest.Server) *path {
 	return p
 }
 
-// copy carries bytes until from ends, and the end itself, as long as the path is not silent.
+// copy forwards bytes, and the end of the stream, unless the path is silent.
 func (c *pathConn) copy(to, from net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -84,7 +84,7 @@ func (c *pathConn) copy(to, from net.Conn) {
 	}
 }
 
-// silence lets every connection that is open now go silent; later ones work.
+// silence makes all open connections silent. Later ones work.
 func (p *path) silence() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,7 +93,7 @@ func (p *path) silence() {
 	}
 }
 
-// cut breaks every connection that is open now.
+// cut breaks all open connections.
 func (p *path) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,7 +104,7 @@ func (p *path) cut() {
 	p.conns = nil
 }
 
-// overPath returns a path to an API over HTTP/1.1 or HTTP/2 and a transport for it.
+// overPath returns a path to an API over HTTP/1.1 or HTTP/2, and a transport for it.
 func overPath(t *testing.T, http2 bool, maxConns int, timeout time.Duration) (*path, *rufus.Transport) {
 	t.Helper()
 	server, trust := secureAPI(t, http2, func(w http.ResponseWriter, r *http.Request) {
@@ -117,7 +117,7 @@ func overPath(t *testing.T, http2 bool, maxConns int, timeout time.Duration) (*p
 	return through(t, server), over
 }
 
-// Requests share at most MaxConns connections, which serve the scrapes that follow too.
+// Requests share at most MaxConns connections, which are reused by later scrapes.
 func TestConnectionsAreKept(t *testing.T) {
 	const conns, requests = 4, 40
 	for name, http2 := range map[string]bool{"HTTP1": false, "HTTP2": true} {
@@ -136,8 +136,8 @@ func TestConnectionsAreKept(t *testing.T) {
 	}
 }
 
-// When the path of all connections goes silent while new ones would work, the requests that were on it are lost, and
-// whatever is asked next is answered. Without pings an HTTP/2 connection would be kept.
+// If all connections go silent while new ones would work, only the requests on them are lost. Later requests are
+// answered. Without pings, an HTTP/2 connection would be kept.
 func TestSilentPath(t *testing.T) {
 	const timeout = time.Second
 	for name, test := range map[string]struct {
@@ -176,7 +176,7 @@ func TestSilentPath(t *testing.T) {
 	}
 }
 
-// A connection of HTTP/2 whose path goes silent between scrapes is closed before the next one, which loses nothing.
+// An HTTP/2 connection that goes silent between scrapes is closed before the next one, which loses no request.
 func TestSilentIdlePath(t *testing.T) {
 	const timeout = time.Second
 	p, over := overPath(t, true, 4, timeout)
@@ -195,7 +195,7 @@ func TestSilentIdlePath(t *testing.T) {
 	}
 }
 
-// However often all connections break, the limit on their number leaves room for new ones.
+// The limit of connections still allows new ones after all connections have broken many times.
 func TestBrokenPathLeavesRoom(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP1": false, "HTTP2": true} {
 		t.Run(name, func(t *testing.T) {
@@ -203,7 +203,7 @@ func TestBrokenPathLeavesRoom(t *testing.T) {
 			c := clientOver(t, p.url, patience, over)
 			for round := range 3 {
 				good := 0
-				for attempt := 0; good < 20 && attempt < 3; attempt++ { // those under way when it breaks may fail
+				for attempt := 0; good < 20 && attempt < 3; attempt++ { // requests in flight may fail
 					good = askAll(t.Context(), c, 20)
 				}
 				if good < 20 {
@@ -218,7 +218,7 @@ func TestBrokenPathLeavesRoom(t *testing.T) {
 	}
 }
 
-// An API that allows far fewer requests at a time on a connection than are wanted answers them all the same.
+// An API that allows few concurrent requests on a connection still answers all of them.
 func TestFewStreamsPerConnection(t *testing.T) {
 	const requests = 30
 	server, trust := secureAPI(t, true, says(http.StatusOK, one()), func(s *httptest.Server) {
@@ -234,7 +234,7 @@ func TestFewStreamsPerConnection(t *testing.T) {
 	}
 }
 
-// A proxy is asked instead of the API.
+// A configured proxy is used.
 func TestProxy(t *testing.T) {
 	proxy := api(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Host != "api.invalid" || r.URL.Path != sessionPath {
@@ -254,7 +254,7 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// Frames of HTTP/2, as RFC 9113 numbers them.
+// Types of HTTP/2 frames (RFC 9113).
 const (
 	data, headers, reset, settings, goAway = 0, 1, 3, 4, 7
 
@@ -262,7 +262,7 @@ const (
 	noError, internalError, refusedStream, enhanceYourCalm = 0, 2, 7, 11
 )
 
-// frame returns a frame whose payload is the given numbers of 32 bits, or bytes.
+// frame returns a frame. Its payload is bytes, or 32-bit numbers.
 func frame(kind, flags byte, stream uint32, payload ...any) []byte {
 	var content []byte
 	for _, part := range payload {
@@ -277,17 +277,18 @@ func frame(kind, flags byte, stream uint32, payload ...any) []byte {
 	return append(binary.BigEndian.AppendUint32(frame, stream), content...)
 }
 
-// answer is a whole answer of HTTP/2 to the request of a stream: status 200 from the static table, and a body.
+// answer returns a complete HTTP/2 answer for a stream: status 200 from the static table, and a body.
 func answer(stream uint32, body string) []byte {
 	return append(frame(headers, endHeaders, stream, "\x88"), frame(data, endStream, stream, body)...)
 }
 
-// An HTTP/2 server may take back a request, or a connection, at any time. What it has not begun is asked again.
+// An HTTP/2 server may refuse a request or close a connection at any time. Requests that it has not processed are sent
+// again.
 func TestHTTP2Faults(t *testing.T) {
 	for _, fault := range []struct {
 		name  string
-		first []byte // the answer to the first request; later ones are answered well
-		stays bool   // the connection, after that
+		first []byte // the answer to the first request; later ones get a valid answer
+		stays bool   // whether the connection stays open afterwards
 		want  string
 	}{
 		{"answered", answer(1, one()), true, reads()},
@@ -344,7 +345,7 @@ func TestHTTP2Faults(t *testing.T) {
 			if got := outcome(t, s, err); got != fault.want {
 				t.Errorf("got  %s (%v)\nwant %s", got, err, fault.want)
 			}
-			// Whatever happened to the first connection, the next request is served.
+			// Whatever happens to the first connection, the next request is answered.
 			s, err = ask(t, c)
 			if got := outcome(t, s, err); got != reads() {
 				t.Errorf("afterwards: got %s (%v)", got, err)

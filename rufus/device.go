@@ -9,40 +9,41 @@ import (
 	"time"
 )
 
-// DeviceHealth is what the list of devices says about one of them. All of it is documented and none was tried live;
-// what is null or of another type than documented is absent. Texts are safe to show: see Options.Mask.
+// DeviceHealth is one entry of the list of devices. All its fields are documented; none was tried live. A value that is
+// null or not of the documented type is absent. Texts are safe to show: see Options.Mask.
 type DeviceHealth struct {
-	ID            Secret // as the API writes it
+	ID            Secret // in the API's letter case
 	Alias         string
 	SerialNumber  string
 	Model         string
 	Firmware      string
 	Status        string
-	Battery       Option[float64] // 0 to 1; the API gives percent
+	Battery       Option[float64] // charge, 0 to 1; percent in the API
 	Charging      Option[bool]
 	LastTelemetry Option[time.Time]
 	LastLogin     Option[time.Time]
-	// Unreadable has the names of the members that are not a date-time but should be, as in Session.
+	// Unreadable lists the members that are not a valid date-time, as in Session.
 	Unreadable string
 }
 
-// DeviceList is the account's devices. A device that a complete list does not contain does not exist or is bound to
-// another account.
+// DeviceList is the list of the account's devices.
 type DeviceList struct {
-	devices  map[Secret]DeviceHealth // by id in upper case
+	devices map[Secret]DeviceHealth // by id in upper case
+	// Complete is set if the account has no other devices. A device that is not in a complete list does not exist or is
+	// bound to another account.
 	Complete bool
 }
 
-// Health returns what the list says about the device with that id and whether it is listed. Case does not matter.
+// Health returns the entry of the device with that id, ignoring case, and whether it is listed.
 func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 	health, listed = l.devices[id.Upper()]
 	return health, listed
 }
 
-// All returns what the list says about each device, by its id in upper case and in no order.
+// All returns an iterator over the ids, in upper case, and the entries of all devices, in no particular order.
 func (l DeviceList) All() iter.Seq2[Secret, DeviceHealth] { return maps.All(l.devices) }
 
-// Hide returns the list with "<secret>" in place of what mask finds in its texts.
+// Hide returns a copy of the list in which "<secret>" replaces everything that mask finds in its texts.
 func (l DeviceList) Hide(mask Mask) DeviceList {
 	hidden := DeviceList{devices: make(map[Secret]DeviceHealth, len(l.devices)), Complete: l.Complete}
 	for id, health := range l.devices {
@@ -54,12 +55,12 @@ func (l DeviceList) Hide(mask Mask) DeviceList {
 	return hidden
 }
 
-// texts returns what may show a secret.
+// texts returns the fields that may contain a secret.
 func (h *DeviceHealth) texts() [5]*string {
 	return [...]*string{&h.Alias, &h.SerialNumber, &h.Model, &h.Firmware, &h.Status}
 }
 
-// hideIDs returns the list with its own ids hidden. In most lists no text has one.
+// hideIDs returns the list with its own ids hidden in its texts. Most lists need no change.
 func (l DeviceList) hideIDs() DeviceList {
 	mask := NewMask(slices.Collect(maps.Keys(l.devices)))
 	for _, health := range l.devices {
@@ -72,18 +73,19 @@ func (l DeviceList) hideIDs() DeviceList {
 	return l
 }
 
-// A page of 1000 devices of 1 KiB each stays below maxList. maxDevices is the limit for a server that never ends.
+// A page of 1000 devices with 1 KiB each stays below maxList. maxDevices stops the requests if a server returns pages
+// without end.
 const (
 	devicesPerPage = 1000
 	maxDevices     = 20_000
 )
 
-// Devices asks for all devices of the account, page after page: GET /devices (documented, the first page is 1). All
-// pages together must come within the Timeout of one request, because sessions may be waiting for its place. Errors are
-// as for Session; if one page fails, there is no list.
+// Devices fetches all devices of the account, page by page: GET /devices (documented, the first page is 1). All pages
+// together must arrive within the Timeout of one request, because sessions may be waiting in the queue. Errors are as
+// for Session. If one page fails, Devices fails.
 //
-// The list is complete if the API says that there are no more pages, each device has an id, and there are as many
-// devices as its total says, if it gives one. A page that adds no device ends the list.
+// The list is complete if the API reports no more pages, each device has an id, and there are not fewer devices than
+// the reported total, if there is one. A page that adds no device ends the list.
 func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 	list := DeviceList{devices: make(map[Secret]DeviceHealth)}
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
@@ -112,11 +114,11 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 	}
 }
 
-// addPage adds a page to the list and returns whether more pages follow; absent if the page does not say.
+// addPage adds a page to the list. more is whether more pages follow, absent if the page does not say.
 func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err error) {
 	n, err := a.each(func(object raw) error {
 		if len(list.devices) > maxDevices {
-			return invalid("the list of devices does not end")
+			return invalid("the list of devices has too many pages")
 		}
 		id, health := c.device(object)
 		list.devices[id] = health
@@ -130,7 +132,7 @@ func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err err
 	case err != nil:
 		return more, err
 	case n == 0 && !said && !a.saysNone():
-		return more, invalid("the answer says nothing of devices")
+		return more, invalid("the answer is not about devices")
 	case said && !goesOn:
 		count, counted := total.number().Get()
 		_, nameless := list.devices[Secret{}]
@@ -139,11 +141,10 @@ func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err err
 	return more, nil
 }
 
-// device reads a record of the list. id is zero if the record has none, or one that is longer than any that can be
-// configured.
+// device decodes a record of the list. id is zero if the record has no id, or if its id is longer than maxID.
 func (c *Client) device(object raw) (id Secret, health DeviceHealth) {
 	var d dates
-	var r struct { // one piece of memory
+	var r struct { // a single allocation
 		id, alias, serial, model, firmware, status, battery, charging, telemetry, login raw
 	}
 	object.read(member{"deviceid", &r.id}, member{"alias", &r.alias}, member{"serial_number", &r.serial},

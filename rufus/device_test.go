@@ -13,12 +13,12 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// listed is a session as GET /sessions/device/{id} gives it, with five of the eight members.
+// listed is a session in the answer to GET /sessions/device/{id}, with five of the eight members.
 func listed(changes ...string) string {
 	return session(append([]string{"duration", "", "first", "", "last", ""}, changes...)...)
 }
 
-// Sessions of the device that is followed, old and older.
+// Sessions of the followed device.
 var (
 	older = listed("token_session", `"`+other+`"`, "alias", `"MORNING"`, "creation_date", `"2023-02-03T08:00:00Z"`,
 		"active", "false", "passings", "900")
@@ -32,8 +32,8 @@ var (
 		"last", "")
 )
 
-// ownNone is how the API says that there is no session of the device (documented), ownJSON the same in JSON. own is
-// the whole 404.
+// ownNone is the API's answer if the device has no session (documented), and ownJSON the same as JSON. own is the
+// complete 404.
 const (
 	ownNone = `{description: "Sessions not found", deviceid: "` + device + `"}`
 	ownJSON = `{"description": "Sessions not found", "deviceid": "` + device + `"}`
@@ -41,8 +41,8 @@ const (
 	lambda  = `{"errorMessage": "Task timed out", "errorType": "Timeout"}`
 )
 
-// deviceAnswers are what GET /sessions/device/{id}/active and GET /sessions/device/{id} say, the latter "-" where it
-// must not be asked, and what comes of it. A body that begins with a status is one with that status.
+// deviceAnswers are the answers to GET /sessions/device/{id}/active and GET /sessions/device/{id}, and the expected
+// result. "-" means that the second request must not be sent. A body may start with a status.
 var deviceAnswers = []struct {
 	name, active, list, want string
 }{
@@ -91,7 +91,7 @@ var deviceAnswers = []struct {
 	{"unused, 200 with the description", own, `{"description": "Sessions not found", "deviceid": "` + device + `"}`, none},
 	{"unused, in the envelope", `404 {"body": ` + ownJSON + `}`, `{"body": {"result": null}}`, none},
 
-	// what no state must be made of: it comes from somebody else
+	// answers that do not come from the API must not become a state
 	{"404s that are bare", "404 ", "404 ", "not_found"},
 	{"a page, twice", "404 \n<html>nginx</html>", "404 \n<html>nginx</html>", "not_found"},
 	{"a gateway's error, twice", `404 {"message": "Not Found"}`, `404 {"message": "Not Found"}`, "not_found"},
@@ -127,7 +127,7 @@ var deviceAnswers = []struct {
 		"]"), "invalid_response"},
 }
 
-// answerWith writes body, or the status that it begins with and the rest.
+// answerWith sends body, or the status that it starts with and the rest.
 func answerWith(w http.ResponseWriter, body string) {
 	var status int
 	if n, _ := fmt.Sscanf(body, "%3d ", &status); n == 1 {
@@ -163,7 +163,7 @@ func TestDeviceSession(t *testing.T) {
 	}
 }
 
-// notFounds are bodies of a 404, and whether the API said that it knows no session.
+// notFounds are bodies of a 404, and whether the API says in them that there is no session.
 var notFounds = []struct {
 	name, body string
 	own        bool
@@ -219,7 +219,7 @@ var notFounds = []struct {
 	{"far over 8 KiB", strings.Replace(ownJSON, "{", `{"x": "`+strings.Repeat("x", 1<<20)+`", `, 1), false},
 }
 
-// A 404 makes a state only where it has the API's own words.
+// A 404 becomes a state only if its body comes from the API.
 func TestForeignNotFound(t *testing.T) {
 	now := ""
 	lists := 0
@@ -240,7 +240,7 @@ func TestForeignNotFound(t *testing.T) {
 			if got := outcome(t, s, err); got != want || lists != 1 {
 				t.Errorf("got %s (%v) after %d lists, want %s", got, err, lists, want)
 			}
-			// The same words about a session: never found, but it is told when they are somebody else's.
+			// For a session it is always not_found, but the error names a 404 that is not from the API.
 			now = strings.NewReplacer("deviceid", "token_session", device, token, strings.ToLower(device), token).Replace(test.body)
 			_, err = ask(t, c)
 			if reason(t, err) != rufus.NotFound || strings.Contains(err.Error(), "api.url") == test.own {
@@ -250,7 +250,7 @@ func TestForeignNotFound(t *testing.T) {
 	}
 }
 
-// What is compressed as it says is read as it was meant.
+// A compressed answer is decompressed.
 func TestNotFoundInGzip(t *testing.T) {
 	for _, encoding := range []string{"gzip", "x-gzip"} {
 		c := client(t, api(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -283,7 +283,7 @@ func TestFollowsString(t *testing.T) {
 	}
 }
 
-// health is a device as GET /devices gives it, told what the client makes of it; both take changes as session does.
+// health is a device in the answer to GET /devices, and told is the expected result. Both accept changes like session.
 func health(changes ...string) string {
 	return "{" + join([]string{
 		"deviceid", `"` + device + `"`,
@@ -314,7 +314,7 @@ func told(changes ...string) string {
 	}, changes, func(name, value string) string { return name + "=" + value })
 }
 
-// tells writes a DeviceHealth as told does.
+// tells formats a DeviceHealth like told.
 func tells(h rufus.DeviceHealth) string {
 	battery, charging := "", ""
 	if ratio, ok := h.Battery.Get(); ok {
@@ -398,7 +398,7 @@ func TestDeviceHealth(t *testing.T) {
 	}
 }
 
-// TestDeviceList gives pages in turn, the last one again and again. Devices are d1, d2 and so on.
+// TestDeviceList sends the pages in order and repeats the last one. Devices are d1, d2 and so on.
 func TestDeviceList(t *testing.T) {
 	page := func(pagination string, ids ...string) string {
 		devices := make([]string, len(ids))
@@ -411,7 +411,7 @@ func TestDeviceList(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		pages    []string
-		want     string // the devices among d1 to d5, then "all" when that is a complete list; or a reason
+		want     string // the devices among d1 to d5, then "all" if the list is complete; or a reason
 		requests int
 	}{
 		{"one page", []string{page(`{"page": 1, "limit": 1000, "total": 2, "has_more": false}`, "d1", "d2")},
@@ -487,7 +487,7 @@ func TestDeviceList(t *testing.T) {
 	}
 }
 
-// A server that always has more devices comes to an end: by their number, and by the time of one request.
+// Requests to a server that always has another page end: because of the number of devices, and because of the timeout.
 func TestDeviceListWithoutEnd(t *testing.T) {
 	requests := 0
 	c := client(t, api(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -512,13 +512,13 @@ func TestDeviceListWithoutEnd(t *testing.T) {
 	}
 }
 
-// While the API wants no requests, a call that needs several sends no further one.
+// While requests are paused, a call that needs several requests stops.
 func TestNoFurtherRequestWhilePaused(t *testing.T) {
 	var paths []string
 	paused := false
 	o := options(t, api(t, func(w http.ResponseWriter, r *http.Request) {
 		paths = append(paths, r.URL.Path)
-		paused = true // by the answer to somebody else
+		paused = true // because of another answer
 		_, _ = io.WriteString(w, `{"result": [{"active": false, "passings": 1}], "pagination": {"has_more": true}}`)
 	}), patience, transport(t, rufus.TransportOptions{MaxConns: 1, Timeout: patience}))
 	o.Paused = func() bool { return paused }
@@ -534,7 +534,7 @@ func TestNoFurtherRequestWhilePaused(t *testing.T) {
 	}
 }
 
-// Texts are masked by what is configured when they come.
+// Texts are masked with the configuration at the time of the answer.
 func TestMaskOption(t *testing.T) {
 	const configured = "CONFIGURED-16-CH"
 	body := one("alias", `"see configured-16-ch"`)
@@ -564,8 +564,8 @@ func TestMaskOption(t *testing.T) {
 	}
 }
 
-// An id of any form that the list has shows in none of its texts, whichever comes first. One that is short would hide
-// half of them.
+// No text of the list contains one of its ids, in whatever order they appear. A short id is ignored, because it would
+// hide parts of ordinary words.
 func TestTheListShowsNoneOfItsIDs(t *testing.T) {
 	const id, short = "box-number-1", "run"
 	c := client(t, api(t, says(http.StatusOK, result(`[`+health("alias", `"see BOX-NUMBER-1"`, "model", `"box-number-1"`)+

@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// dialer connects to the first address of a host that answers. net.Dialer lets the second address of a family wait
-// until the first has used up its share of the time, and with less than 4 s the first gets all of it.
+// dialer connects to the first address of a host that answers. net.Dialer tries the addresses of a family one after the
+// other, each for its share of the timeout, and with less than 4 s the first address gets all of it.
 type dialer struct {
 	lookup  func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
-	timeout time.Duration // of all of it
+	timeout time.Duration // of the lookup and all attempts together
 }
 
-// fallbackDelay is how long an address is waited for before the next is tried too. It is less if there are so many that
-// the last would have to wait for more than half the timeout.
+// fallbackDelay is how long to wait for one address before the next one is tried too. The delay is shorter if there are
+// so many addresses that the last one would have to wait for more than half the timeout.
 const fallbackDelay = 300 * time.Millisecond
 
-// attempt is what came of dialling one address.
+// attempt is the result of dialing one address.
 type attempt struct {
 	conn net.Conn
 	err  error
 }
 
-// DialContext connects as net.Dialer does.
+// DialContext connects to address, which is a host and a port, like net.Dialer.DialContext.
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel() // ends the other attempts

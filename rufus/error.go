@@ -16,40 +16,40 @@ import (
 	"time"
 )
 
-// Reason is why a target could not be read. The set is closed, so it can be a label.
+// Reason is why a target could not be read. The set of reasons is closed, so a Reason can be a label value.
 type Reason string
 
-// The reasons, and what leads to each.
+// The reasons and their causes.
 const (
 	Unauthorized     Reason = "unauthorized"      // 401 and 403: the key is wrong, or of the wrong type
 	NotFound         Reason = "not_found"         // 404, and 200 without a result
-	RateLimited      Reason = "rate_limited"      // 429, 503 and 403 with Retry-After, and while backing off
+	RateLimited      Reason = "rate_limited"      // 429, 503 and 403 with Retry-After, and while requests are paused
 	ServerError      Reason = "server_error"      // every other 5xx
 	UnexpectedStatus Reason = "unexpected_status" // 400, 3xx and every other status
-	Timeout          Reason = "timeout"           // a time limit of ours
-	Network          Reason = "network"           // DNS, TLS, refused, reset, cut off
+	Timeout          Reason = "timeout"           // a time limit of the exporter
+	Network          Reason = "network"           // DNS or TLS failure, connection refused, reset or closed too early
 	InvalidResponse  Reason = "invalid_response"  // unreadable, too large, or about another session
 )
 
-// Reasons returns every reason, in the order of their description.
+// Reasons returns all reasons, in the order of their declaration.
 func Reasons() []Reason {
 	return []Reason{
 		Unauthorized, NotFound, RateLimited, ServerError, UnexpectedStatus, Timeout, Network, InvalidResponse,
 	}
 }
 
-// Error is a target that could not be read. Its text never holds a URL, a token, a key or a byte of the answer's
+// Error reports why a target could not be read. Its text never contains a URL, a token, a key or a part of the answer's
 // body, so it may be logged and shown.
 type Error struct {
 	Reason Reason
-	Detail string        // a lower-case phrase for a human
-	Wait   time.Duration // >0: with this answer the API asked for no further requests for that long
+	Detail string        // a lower-case phrase for humans
+	Wait   time.Duration // how long the API asked to send no further requests; 0 if it did not
 }
 
-// Error returns reason and detail.
+// Error returns the reason and the detail.
 func (e *Error) Error() string { return string(e.Reason) + ": " + e.Detail }
 
-// ReasonOf returns the reason of err, InvalidResponse for an error that is not of this package, "" for nil.
+// ReasonOf returns the reason of err, "" if err is nil. For an error that is not an *Error, it returns InvalidResponse.
 func ReasonOf(err error) Reason {
 	if err == nil {
 		return ""
@@ -60,7 +60,7 @@ func ReasonOf(err error) Reason {
 	return InvalidResponse
 }
 
-// How long to send no requests: as long as the API asks for, within these limits.
+// Limits for Error.Wait.
 const (
 	waitUnsaid     = 30 * time.Second // for a 429 without Retry-After
 	waitAtLeast    = time.Second
@@ -69,22 +69,22 @@ const (
 	detailTimedOut = "no answer within the time limit"
 )
 
-// statusError maps a status other than 200 and 404 to its reason. Only 200 carries a result (documented).
+// statusError returns the error for a status other than 200 and 404. Only a 200 has a result (documented).
 func statusError(resp *http.Response, now time.Time) *Error {
-	said, ok := retryAfter(resp.Header, now)
+	wait, ok := retryAfter(resp.Header, now)
 	status := "status " + strconv.Itoa(resp.StatusCode)
 	switch code := resp.StatusCode; {
 	case code == http.StatusTooManyRequests:
 		if !ok {
-			said = waitUnsaid
+			wait = waitUnsaid
 		}
-		return &Error{Reason: RateLimited, Detail: status, Wait: min(said, waitAtMost429)}
-	case code == http.StatusForbidden && ok: // a gateway that limits by address (inferred), not a wrong key
-		return &Error{Reason: RateLimited, Detail: status + " with Retry-After", Wait: min(said, waitAtMost429)}
+		return &Error{Reason: RateLimited, Detail: status, Wait: min(wait, waitAtMost429)}
+	case code == http.StatusForbidden && ok: // from a gateway that limits by address (inferred); the key is not wrong
+		return &Error{Reason: RateLimited, Detail: status + " with Retry-After", Wait: min(wait, waitAtMost429)}
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return &Error{Reason: Unauthorized, Detail: status}
 	case code == http.StatusServiceUnavailable && ok:
-		return &Error{Reason: RateLimited, Detail: status + " with Retry-After", Wait: min(said, waitAtMost503)}
+		return &Error{Reason: RateLimited, Detail: status + " with Retry-After", Wait: min(wait, waitAtMost503)}
 	case code >= 500 && code <= 599:
 		return &Error{Reason: ServerError, Detail: status}
 	default:
@@ -92,11 +92,11 @@ func statusError(resp *http.Response, now time.Time) *Error {
 	}
 }
 
-// retryAfter reads the header of that name: whole seconds or an HTTP date, at least waitAtLeast. ok is false when
-// the header is absent or nonsense. A date counts from the answer's own Date where there is one, so that a wrong
-// clock on this machine does no harm.
+// retryAfter parses the Retry-After header: whole seconds or an HTTP date. wait is at least waitAtLeast; ok is false if
+// the header is absent or invalid. A date is compared with the answer's own Date, if it has one, so that the clock of
+// this machine does not matter.
 func retryAfter(h http.Header, now time.Time) (wait time.Duration, ok bool) {
-	value := strings.TrimSpace(h.Get("Retry-After")) // HTTP/2 leaves blanks where they are
+	value := strings.TrimSpace(h.Get("Retry-After")) // on HTTP/2, net/http does not trim it
 	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
 		return max(time.Duration(min(seconds, 1<<32))*time.Second, waitAtLeast), true
 	}
@@ -110,9 +110,9 @@ func retryAfter(h http.Header, now time.Time) (wait time.Duration, ok bool) {
 	return max(at.Sub(now), waitAtLeast), true
 }
 
-// transportError maps an error of the round tripper or of reading a body. The errors of net/http are taken apart
-// rather than printed: some hold the URL, some bytes of the answer. A caller that gave up is no failure of the
-// API: context.Canceled comes back as it is.
+// transportError returns the *Error for an error of the round tripper or of reading a body. It never includes the text
+// of an error of net/http, which may contain the URL or parts of the answer. If ctx was cancelled, it returns
+// context.Canceled, because the API did not fail.
 func transportError(ctx context.Context, err error) error {
 	var (
 		dns     *net.DNSError
@@ -134,8 +134,8 @@ func transportError(ctx context.Context, err error) error {
 		return network("the API's TLS certificate " + certificateDetail(cert.Err))
 	case errors.As(err, &record):
 		return network("the API does not speak TLS on this port")
-	case errors.As(err, &op) && op.Op == "remote error": // an alert of TLS; its type is private, its texts are fixed
-		return network("the API broke off with " + op.Err.Error())
+	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert: its type is unexported, its texts are constants
+		return network("the API closed the connection: " + op.Err.Error())
 	case isTimeout(err):
 		return &Error{Reason: Timeout, Detail: detailTimedOut}
 	case errors.As(err, &errno):
@@ -143,13 +143,13 @@ func transportError(ctx context.Context, err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return network("the connection was closed before the answer was complete")
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
-		return invalid("the answer is not the gzip it says it is")
+		return invalid("the answer is not valid gzip")
 	default:
 		return network("the connection broke or the answer is not HTTP")
 	}
 }
 
-// certificateDetail says what is wrong with a certificate without repeating the names that stand in it.
+// certificateDetail describes what is wrong with a certificate, without the names in it.
 func certificateDetail(err error) string {
 	var (
 		host      x509.HostnameError

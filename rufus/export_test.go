@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// SetDial has connections made by dial.
+// SetDial sets the function that makes connections.
 func (t *Transport) SetDial(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
 	t.dialer.dial = dial
 }
 
-// SetLookup has names resolved by lookup.
+// SetLookup sets the function that resolves names.
 func (t *Transport) SetLookup(lookup func(host string) ([]netip.Addr, error)) {
 	t.dialer.lookup = func(_ context.Context, _, host string) ([]netip.Addr, error) { return lookup(host) }
 }
 
-// SetNow has the transport take the time from now.
+// SetNow sets the clock of the transport.
 func (t *Transport) SetNow(now func() time.Time) { t.now = now }
 
-// WithoutPings leaves out the health checks of HTTP/2.
+// WithoutPings disables the health checks of HTTP/2.
 func (t *Transport) WithoutPings() {
 	connect := t.connect
 	t.connect = func() *http.Transport {
@@ -32,13 +32,13 @@ func (t *Transport) WithoutPings() {
 	t.CloseIdleConnections()
 }
 
-// Dial connects to an address as the transport does.
+// Dial connects to an address like the transport.
 func (t *Transport) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return t.dialer.DialContext(ctx, "tcp", address)
 }
 
-// Members returns the members of a JSON object by their names, and the elements of those that are arrays by the name and
-// "[]", as they are read; nothing of what is not a JSON object.
+// Members returns the members of a JSON object by name, and the elements of its arrays by the name and "[]"; nothing if
+// it is not a JSON object.
 func Members(body []byte) map[string][]string {
 	object, ok := parse(body)
 	if !ok {

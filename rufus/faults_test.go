@@ -21,13 +21,13 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// head is a header of HTTP/1.1 that ends after lines.
+// head returns an HTTP/1.1 header with these lines.
 func head(lines ...string) string {
 	return "HTTP/1.1 200 OK\r\n" + strings.Join(append(lines, "", ""), "\r\n")
 }
 
-// wire is what a server may send, byte for byte, before it closes the connection, and what comes of it: a session,
-// or the reason for having none.
+// wire lists what a server may send, byte for byte, before it closes the connection, and the expected result: a
+// session, or the reason of the failure.
 var wire = []struct {
 	name, bytes, want string
 }{
@@ -101,7 +101,7 @@ func TestWire(t *testing.T) {
 	}
 }
 
-// slow are servers that keep a client waiting: each is asked with a short Timeout, which must end it.
+// slow are servers that let a client wait. A short Timeout must end each request.
 var slow = []struct {
 	name   string
 	handle func(net.Conn, *bufio.Reader)
@@ -115,7 +115,7 @@ var slow = []struct {
 	{"drips early hints", drip("", "HTTP/1.1 103 Early Hints\r\n\r\n")},
 }
 
-// drip reads a request, sends start and then more, piece after piece, until the client hangs up.
+// drip reads a request, sends start, and then sends more repeatedly until the client closes the connection.
 func drip(start, more string) func(net.Conn, *bufio.Reader) {
 	return func(conn net.Conn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err != nil {
@@ -156,7 +156,7 @@ func TestSlow(t *testing.T) {
 	}
 }
 
-// A slow error is known by its status; only its body is waited for, and not for longer than the Timeout.
+// The status of a slow error is known before its body. The client waits for the body no longer than the Timeout.
 func TestSlowError(t *testing.T) {
 	c := client(t, rawAPI(t, drip("HTTP/1.1 401 Unauthorized\r\n\r\n", "BODY")), short)
 	if _, err := ask(t, c); reason(t, err) != rufus.Unauthorized {
@@ -164,7 +164,7 @@ func TestSlowError(t *testing.T) {
 	}
 }
 
-// Once the time is up, whatever broke on the way out is a timeout.
+// When the time is up, every error is a timeout.
 func TestErrorAfterTheTimeLimit(t *testing.T) {
 	c := clientOver(t, "http://api.invalid", short, roundTripper(func(r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()
@@ -175,7 +175,7 @@ func TestErrorAfterTheTimeLimit(t *testing.T) {
 	}
 }
 
-// A connection that is now of another protocol has no end to wait for.
+// The client does not wait for the end of a connection that has switched protocols.
 func TestProtocolSwitchStaysOpen(t *testing.T) {
 	c := client(t, rawAPI(t, drip("HTTP/1.1 101 Switching Protocols\r\n\r\n", "")), patience)
 	start := time.Now()
@@ -246,10 +246,10 @@ func TestUnreachable(t *testing.T) {
 		}), "network", "the API's TLS certificate has expired or is not yet valid (is this machine's clock right?)"},
 		{"client certificate wanted", secure(true, func(s *httptest.Server) {
 			s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}
-		}, nil), "network", "the API broke off with tls: handshake failure"},
+		}, nil), "network", "the API closed the connection: tls: handshake failure"},
 		{"TLS too old", secure(true, func(s *httptest.Server) {
 			s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
-		}, nil), "network", "the API broke off with tls: protocol version not supported"},
+		}, nil), "network", "the API closed the connection: tls: protocol version not supported"},
 		{"no TLS where it should be", func(t *testing.T) (string, rufus.TransportOptions) {
 			return strings.Replace(api(t, says(http.StatusOK, one())), "http:", "https:", 1), rufus.TransportOptions{}
 		}, "network", "the API does not speak TLS on this port"},
@@ -273,7 +273,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// However much an API sends, little of it is taken and less is kept.
+// Of a very large answer, only a part is read and less is kept.
 func TestEndlessAnswers(t *testing.T) {
 	const mebibyte = 1 << 20
 	blanks := bytes.Repeat([]byte(" "), mebibyte)
@@ -334,7 +334,7 @@ func TestEndlessAnswers(t *testing.T) {
 	}
 }
 
-// An answer of exactly the greatest size is read, one byte more is not: 64 KiB about a session, 1 MiB for a list.
+// An answer of exactly the maximum size is accepted, one byte more is not: 64 KiB about a session, 1 MiB for a list.
 func TestGreatestAnswer(t *testing.T) {
 	filled := func(answer string, size int) string { return answer + strings.Repeat(" ", size-len(answer)) }
 	own := `404 {description: "Sessions not found", deviceid: "` + device + `"}`

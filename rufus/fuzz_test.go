@@ -15,22 +15,22 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// texts are all that an error about the body of a 200 may say: none has a byte of it.
+// texts are all errors about the body of a 200. None contains a part of the body.
 var texts = []string{
 	"not_found: the API knows no such session",
 	"invalid_response: the answer is not a JSON object",
-	"invalid_response: the answer is not the JSON that is documented",
+	"invalid_response: the answer does not have the documented form",
 	"invalid_response: the answer is about another session",
 	"invalid_response: the answer is about another device",
-	"invalid_response: the answer says nothing of sessions",
-	"invalid_response: the answer says nothing of devices",
+	"invalid_response: the answer is not about sessions",
+	"invalid_response: the answer is not about devices",
 	"invalid_response: the answer is larger than 64 KiB",
 	"invalid_response: the answer is larger than 1024 KiB",
 	"invalid_response: active is missing or not a boolean",
 	"invalid_response: passings is missing or not a count",
 }
 
-// checkFailure checks the error of a call whose answers were all 200.
+// checkFailure checks the error of a call that got only 200s.
 func checkFailure(t *testing.T, err error) {
 	t.Helper()
 	if reason(t, err); !slices.Contains(texts, err.Error()) {
@@ -38,7 +38,7 @@ func checkFailure(t *testing.T, err error) {
 	}
 }
 
-// checkText checks what becomes a label.
+// checkText checks a text that becomes a label.
 func checkText(t *testing.T, text string) {
 	t.Helper()
 	if !utf8.ValidString(text) || utf8.RuneCountInString(text) > 200 {
@@ -63,7 +63,7 @@ func checkInstants(t *testing.T, instants ...rufus.Option[time.Time]) {
 	}
 }
 
-// checkSession checks a session that was given without an error. Only an unused device has none.
+// checkSession checks a session that was returned without an error. Only an unused device has no session.
 func checkSession(t *testing.T, s rufus.Session, needed bool) {
 	t.Helper()
 	passings, ok := s.Passings.Get()
@@ -79,7 +79,7 @@ func checkSession(t *testing.T, s rufus.Session, needed bool) {
 
 func FuzzDecodeSession(f *testing.F) {
 	for _, answer := range answers {
-		if len(answer.body) < 10_000 { // larger ones only slow it down
+		if len(answer.body) < 10_000 { // larger ones only take more time
 			f.Add([]byte(answer.body))
 		}
 	}
@@ -154,7 +154,7 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
-// JSON is taken apart as encoding/json does it, except that names are exact.
+// JSON is decoded as by encoding/json, except that names must match exactly.
 func FuzzJSON(f *testing.F) {
 	for _, answer := range answers {
 		if len(answer.body) < 10_000 {

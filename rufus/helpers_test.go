@@ -25,12 +25,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// See NewTransport: what a server sends unasked would be printed.
+	// See Transport: unsolicited data would be printed.
 	log.SetOutput(io.Discard)
 	goleak.VerifyTestMain(m)
 }
 
-// None of these is real. Whatever an error or an alias says, it contains none of them.
+// None of these is real. No error and no alias may contain one of them.
 const (
 	key    = "ror-5ec4e7a1b2c3d4e5f607"
 	token  = "2A19294BB886C3D5C7783309BBC6E385515C843893A6BC126FECE3904C6E2B25"
@@ -38,23 +38,22 @@ const (
 	other  = "65A1B7E0C6BC3D32C268C1506E3F6F39E225DC6ED79573E177E7243E8E38115B"
 )
 
-// sessionPath is where the API has the session of token.
+// sessionPath is the API's path of the session with this token.
 const sessionPath = "/v0/sessions/" + token
 
-// patience is a Timeout that no passing test waits for, short one that some do.
+// No passing test waits for patience; some wait for short.
 const (
 	patience = 10 * time.Second
 	short    = 200 * time.Millisecond
 )
 
-// client returns a client of the API at base, whose answers take at most timeout and whose connections its own
-// transport makes.
+// client returns a client for the API at base, with that timeout and its own transport.
 func client(t testing.TB, base string, timeout time.Duration) *rufus.Client {
 	t.Helper()
 	return clientOver(t, base, timeout, transport(t, rufus.TransportOptions{MaxConns: 8, Timeout: timeout}))
 }
 
-// transport returns a transport that is closed with the test.
+// transport returns a transport that is closed at the end of the test.
 func transport(t testing.TB, o rufus.TransportOptions) *rufus.Transport {
 	t.Helper()
 	made := rufus.NewTransport(o)
@@ -62,7 +61,7 @@ func transport(t testing.TB, o rufus.TransportOptions) *rufus.Transport {
 	return made
 }
 
-// clientOver returns a client of the API at base with the given transport.
+// clientOver returns a client for the API at base with that transport.
 func clientOver(t testing.TB, base string, timeout time.Duration, over http.RoundTripper) *rufus.Client {
 	t.Helper()
 	return rufus.NewClient(options(t, base, timeout, over))
@@ -92,7 +91,7 @@ func api(t testing.TB, handler http.HandlerFunc) string {
 	return server.URL
 }
 
-// secureAPI starts an API with TLS, over HTTP/2 or HTTP/1.1, and returns it with the settings that trust it.
+// secureAPI starts an API with TLS, over HTTP/2 or HTTP/1.1, and returns it with a TLS configuration that trusts it.
 func secureAPI(t testing.TB, http2 bool, handler http.HandlerFunc, change ...func(*httptest.Server)) (
 	*httptest.Server, *tls.Config,
 ) {
@@ -108,14 +107,14 @@ func secureAPI(t testing.TB, http2 bool, handler http.HandlerFunc, change ...fun
 	return server, trusting(server)
 }
 
-// trusting returns the settings that trust a server.
+// trusting returns a TLS configuration that trusts a server.
 func trusting(server *httptest.Server) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 }
 
-// says returns a handler that gives every request the same answer.
+// says returns a handler that sends the same answer to every request.
 func says(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
@@ -123,8 +122,8 @@ func says(status int, body string) http.HandlerFunc {
 	}
 }
 
-// rawAPI starts a server of bare TCP: handle is given every connection and the requests that come over it. The
-// connection is closed when handle returns.
+// rawAPI starts a TCP server. handle is called for every connection, with its requests. When it returns, the connection
+// is closed.
 func rawAPI(t testing.TB, handle func(net.Conn, *bufio.Reader)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -168,7 +167,7 @@ func serveRaw(t testing.TB, listener net.Listener, handle func(net.Conn, *bufio.
 	})
 }
 
-// answersRaw returns a handler of bare TCP that reads a request, writes bytes and closes.
+// answersRaw returns a handler for rawAPI that reads a request, sends bytes and closes the connection.
 func answersRaw(bytes string) func(net.Conn, *bufio.Reader) {
 	return func(conn net.Conn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err == nil {
@@ -182,7 +181,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// canned is a round tripper that gives the same answer to every request, without a network.
+// canned is a round tripper that returns the same answer to every request, without a network.
 func canned(status int, header http.Header, body []byte) roundTripper {
 	return func(r *http.Request) (*http.Response, error) {
 		return &http.Response{
@@ -195,8 +194,8 @@ func canned(status int, header http.Header, body []byte) roundTripper {
 	}
 }
 
-// The documented answer, taken apart: session gives a session as the API writes it, reads what the client makes of
-// it. Both take changes, alternately a member's name and what it has instead; "" leaves the member out.
+// session returns the documented session as JSON; reads returns the expected result. Both accept changes as pairs: the
+// name of a member, and its new value or "" to omit it.
 var (
 	written = []string{
 		"token_session", `"` + token + `"`,
@@ -248,13 +247,13 @@ change:
 	return strings.Join(parts, ", ")
 }
 
-// result gives an answer with the given result, enveloped the same in the envelope of the newer documentation, and
-// one an answer as documented, with one session.
+// result returns an answer with that result, enveloped the same in the envelope of the newer documentation, and one an
+// answer with one session, as documented.
 func result(json string) string    { return `{"description": "Success", "result": ` + json + `}` }
 func enveloped(json string) string { return `{"body": ` + result(json) + `}` }
 func one(changes ...string) string { return result("[" + session(changes...) + "]") }
 
-// outcome writes what a call gave as reads does, or the reason of its failure.
+// outcome formats the result of a call like reads, or returns the reason of its failure.
 func outcome(t testing.TB, s rufus.Session, err error) string {
 	t.Helper()
 	if err != nil {
@@ -289,8 +288,8 @@ func outcome(t testing.TB, s rufus.Session, err error) string {
 	)...)
 }
 
-// reason returns err's reason, after checking that err is an *Error with a known one and that neither it nor
-// anything it wraps says more than it may.
+// reason returns err's reason. It checks that err is an *Error with a known reason, and that neither err nor a wrapped
+// error contains a secret.
 func reason(t testing.TB, err error) rufus.Reason {
 	t.Helper()
 	var e *rufus.Error
@@ -310,7 +309,7 @@ func reason(t testing.TB, err error) rufus.Reason {
 	return e.Reason
 }
 
-// noSecret checks err and all that it wraps, in every form that a log may choose.
+// noSecret checks err and all wrapped errors, in every form that a logger may use.
 func noSecret(t testing.TB, err error) {
 	t.Helper()
 	for ; err != nil; err = errors.Unwrap(err) {
@@ -324,13 +323,13 @@ func noSecret(t testing.TB, err error) {
 	}
 }
 
-// ask asks c for the session of token.
+// ask fetches the session of token.
 func ask(t testing.TB, c *rufus.Client) (rufus.Session, error) {
 	t.Helper()
 	return c.Session(t.Context(), rufus.NewSecret(token))
 }
 
-// askAll asks n times at once and returns how many answers were good.
+// askAll fetches it n times concurrently and returns the number of successes.
 func askAll(ctx context.Context, c *rufus.Client, n int) int {
 	good := make(chan int, n)
 	for range n {

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// raw is a JSON value as the API wrote it, nil if absent. It is valid, because parse has checked the whole document,
-// and it points into the buffer of its answer.
+// raw is a JSON value as the API sent it, nil if absent. It is valid, because parse has checked the whole document. It
+// points into the buffer of its answer.
 //
-// encoding/json only does that check, because it does not compare names exactly: it reads "Passings", and by Unicode's
-// case folding even "paſſings", as "passings". If a name occurs twice, the last one counts, as in encoding/json.
+// This package does not decode with encoding/json, because that does not compare names exactly: it accepts "Passings",
+// and by Unicode case folding even "paſſings", as "passings". If a name occurs twice, the last one wins, as in
+// encoding/json.
 type raw []byte
 
-// parse returns the JSON object in body and reports whether body is nothing else. A byte order mark before it is
-// skipped.
+// parse returns the JSON object in body, and whether body is a single valid object. It skips a byte order mark.
 func parse(body []byte) (object raw, ok bool) {
 	object = trim(bytes.TrimPrefix(body, []byte("\uFEFF")))
 	return object, len(object) > 0 && object[0] == '{' && json.Valid(object)
@@ -30,13 +30,13 @@ func trim(v raw) raw {
 	return v
 }
 
-// member says where to store the member of an object that has exactly this name.
+// member is the exact name of a member of an object, and where to store its value.
 type member struct {
 	name  string
 	value *raw
 }
 
-// read stores the members of an object. A value of another type has none.
+// read stores the values of an object's members. A value of another type has no members.
 func (v raw) read(members ...member) {
 	for name, value := range v.parts('{') {
 		for _, m := range members {
@@ -47,7 +47,7 @@ func (v raw) read(members ...member) {
 	}
 }
 
-// elements returns the values of an array, with empty names. A value of another type has none.
+// elements returns the values of an array, with empty names. A value of another type has no elements.
 func (v raw) elements() iter.Seq2[raw, raw] { return v.parts('[') }
 
 // parts returns the names and values of an object, if open is '{', or the values of an array, if it is '['.
@@ -90,7 +90,7 @@ func (v raw) end() int {
 		case '}', ']':
 			depth--
 		default:
-			if depth == 0 { // a number or a word
+			if depth == 0 { // a number, true, false or null
 				return bytes.IndexAny(v, ",]} \t\r\n")
 			}
 			continue
@@ -101,7 +101,7 @@ func (v raw) end() int {
 	}
 }
 
-// is reports whether v begins with that byte, which tells its type.
+// is reports whether v starts with that byte, which determines its type.
 func (v raw) is(first byte) bool { return len(v) > 0 && v[0] == first }
 
 // empty reports whether v is absent, null, {} or [].
@@ -109,8 +109,8 @@ func (v raw) empty() bool {
 	return v == nil || v.is('n') || (v.is('{') || v.is('[')) && len(trim(v[1:])) == 1
 }
 
-// unquote returns the content of a string, which may not be valid UTF-8, and nothing for another type. It allocates
-// only for escapes.
+// unquote returns the content of a string, which may be invalid UTF-8; nil for another type. It allocates only if the
+// string has escapes.
 func (v raw) unquote() []byte {
 	if !v.is('"') {
 		return nil
@@ -119,11 +119,12 @@ func (v raw) unquote() []byte {
 		return v[1 : len(v)-1]
 	}
 	var s string
-	_ = json.Unmarshal(v, &s) // cannot fail
+	_ = json.Unmarshal(v, &s) // v is valid
 	return []byte(s)
 }
 
-// name is a faster unquote for names. It leaves escapes as they are if they cannot be part of a documented name.
+// name is a faster unquote for the names of members. Escapes that strconv.Unquote does not accept are kept: no
+// documented name needs them.
 func (v raw) name() raw {
 	if bytes.IndexByte(v, '\\') >= 0 {
 		if name, err := strconv.Unquote(string(v)); err == nil {
@@ -133,10 +134,12 @@ func (v raw) name() raw {
 	return v[1 : len(v)-1]
 }
 
-// maxText is how much of a string can become a label, in bytes: enough for 340 characters if all are escaped.
+// maxText is the maximum length of a string that becomes a label, in bytes: enough for 340 characters if all are
+// escaped.
 const maxText = 4 << 10
 
-// text is unquote for strings that may be long: it returns the first maxText bytes and reports whether there are more.
+// text is unquote for strings that may be long. It returns the content of the first maxText bytes and whether the
+// string was cut.
 func (v raw) text() (text []byte, cut bool) {
 	if !v.is('"') || len(v) <= maxText {
 		return v.unquote(), false
@@ -155,7 +158,7 @@ func (v raw) text() (text []byte, cut bool) {
 	return append(v[:end:end], '"').unquote(), true
 }
 
-// bool returns a boolean; any other type is absent.
+// bool returns a boolean; absent for any other type.
 func (v raw) bool() Option[bool] {
 	if v.is('t') || v.is('f') {
 		return Some(v[0] == 't')
@@ -163,8 +166,8 @@ func (v raw) bool() Option[bool] {
 	return Option[bool]{}
 }
 
-// number returns a number; one that does not fit a float64, is longer than 100 characters, which would be slow to
-// parse, or any other type is absent.
+// number returns a number; absent for any other type, and for a number that does not fit a float64 or has more than 100
+// characters, which are slow to parse.
 func (v raw) number() Option[float64] {
 	if len(v) > 100 {
 		return Option[float64]{}
@@ -175,13 +178,13 @@ func (v raw) number() Option[float64] {
 	return Option[float64]{}
 }
 
-// dates reads date-times and collects the names of those that are unreadable.
+// dates parses date-times and collects the names of those that are invalid.
 type dates struct{ unreadable string }
 
-// read returns the instant of a date-time. It reads RFC 3339 (documented) and otherForms. Everything else is
-// unreadable, because its meaning would be a guess: a number, a date without a zone, an impossible date. Absent, null
-// and "" give no instant but are not unreadable. The same goes for the ways in which some servers write "none": the
-// years 0 and 1 in any zone, and the start of Unix time.
+// read parses a date-time in RFC 3339 (documented) or one of otherForms. Everything else is unreadable, because its
+// meaning would be a guess: a number, a date without a zone, a date that does not exist. If value is absent, null or
+// "", the result is absent, but value does not count as unreadable. The same goes for values by which some servers mean
+// "none": the years 0 and 1 in any zone, and Unix time 0.
 func (d *dates) read(name string, value raw) Option[time.Time] {
 	text := value.unquote()
 	if value == nil || value.is('n') || string(value) == `""` || bytes.HasPrefix(text, []byte("0000-00-00")) {
@@ -204,8 +207,8 @@ func (d *dates) read(name string, value raw) Option[time.Time] {
 	return Option[time.Time]{}
 }
 
-// otherForms are unambiguous forms that are read besides RFC 3339, also in lower case or with a space instead of T.
+// otherForms are unambiguous forms that are accepted besides RFC 3339, also in lower case or with a space instead of T.
 var otherForms = []string{"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07"}
 
-// maxTime bounds a date-time in another form, in bytes.
+// maxTime is the maximum length of a date-time in another form, in bytes.
 const maxTime = 64

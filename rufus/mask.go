@@ -9,21 +9,21 @@ import (
 	"unicode/utf8"
 )
 
-// Mask finds secrets in text, ignoring case. The time that takes depends on the text, not on the number of secrets. The
-// zero Mask finds nothing.
+// Mask finds secrets in text, ignoring case. The time it takes depends on the length of the text, not on the number of
+// secrets. The zero Mask finds nothing.
 type Mask struct {
-	find              func(low []byte) int // holds the secrets, because fmt does not look into functions; may be nil
+	find              func(low []byte) int // a closure, so that fmt cannot print the secrets; may be nil
 	shortest, longest int                  // length of the secrets in bytes
 }
 
-// minID is the length of the shortest token or id that is looked for, in bytes. One such as "run" would hide half of
-// every text.
+// minID is the minimum length of a token or id that a mask finds, in bytes. A shorter one, such as "run", would hide
+// parts of ordinary words.
 const minID = 8
 
-// NewMask returns a mask that finds these secrets, which must be ASCII. Those of less than 8 characters are ignored.
+// NewMask returns a mask that finds these secrets, which must be ASCII. It ignores secrets with less than 8 characters.
 func NewMask(secrets []Secret) Mask { return newMask(secrets, minID) }
 
-// newMask returns a mask that finds those of the secrets that have at least a number of bytes, 1 or more.
+// newMask returns a mask that finds the secrets with at least that many bytes, 1 or more.
 func newMask(secrets []Secret, least int) Mask {
 	var all []string
 	for _, secret := range secrets {
@@ -55,7 +55,7 @@ func newMask(secrets []Secret, least int) Mask {
 	return m
 }
 
-// at returns the length of the longest secret at the start of low, which is in lower case; 0 if there is none.
+// at returns the length of the longest secret at the start of low, 0 if there is none. low must be in lower case.
 func (m Mask) at(low []byte) int {
 	if m.find == nil {
 		return 0
@@ -68,14 +68,14 @@ func (m Mask) Contains(text string) bool { return m.Hide(text) != text }
 
 // Hide returns text with "<secret>" in place of each secret.
 func (m Mask) Hide(text string) string {
-	if m.find == nil || len(text) < m.shortest { // most are
+	if m.find == nil || len(text) < m.shortest { // most texts are too short
 		return text
 	}
 	return hide([]byte(text), 0, math.MaxInt, m.at)
 }
 
-// hide returns text with "<secret>" in place of each secret, but at most that many characters and without the last tail
-// bytes. find is like Mask.at.
+// hide returns text with "<secret>" in place of each secret, but at most that many characters, and without the last
+// tail bytes of text. find is like Mask.at.
 func hide(text []byte, tail, most int, find func(low []byte) int) string {
 	var b strings.Builder
 	low := lower(text)
@@ -95,7 +95,7 @@ func hide(text []byte, tail, most int, find func(low []byte) int) string {
 	return b.String()
 }
 
-// lower returns text with its ASCII letters in lower case, and so of the same length.
+// lower returns text with its ASCII letters in lower case. The length stays the same.
 func lower(text []byte) []byte {
 	low := bytes.Clone(text)
 	for i, c := range low {
@@ -107,17 +107,18 @@ func lower(text []byte) []byte {
 }
 
 const (
-	maxRunes   = 200 // of a text that becomes a label
-	documented = 64  // hexadecimal digits are every token and id in the documentation
+	maxRunes   = 200 // maximum length of a text that becomes a label, in characters
+	documented = 64  // length of tokens and ids in the documentation, in hexadecimal digits
 )
 
-// printable returns a string of the API in a form that is safe in a label, a page and a log line; "" for another type.
-// The result is valid UTF-8 of at most maxRunes characters. White space becomes a space. Invisible characters and those
-// that change the direction of writing are dropped. Other control characters become U+FFFD. Each secret becomes
-// "<secret>", and so does everything that looks like a documented token or id, because it may be another session's.
+// printable returns a string of the API in a form that is safe in a label, on a page and in a log line; "" for another
+// type. The result is valid UTF-8 of at most maxRunes characters. White space becomes a space. Invisible characters,
+// and those that change the writing direction, are dropped. Other control characters become U+FFFD. Each secret becomes
+// "<secret>", and so does everything that looks like a documented token or id, because it may belong to another
+// session.
 //
-// A long text is cut before it is searched. The cut leaves room for one secret after maxRunes characters. Nothing of
-// that room is returned, because the cut may have split a secret there.
+// A long text is cut before it is searched, so that masking stays fast. The cut leaves room for one secret after
+// maxRunes characters. Because the cut may have split that secret, no part of this room is returned.
 func printable(v raw, masks ...Mask) string {
 	text, cut := v.text()
 	shortest, longest := documented, documented

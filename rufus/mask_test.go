@@ -35,7 +35,7 @@ func TestMask(t *testing.T) {
 	}
 }
 
-// A short id, or an API key that is not set, is looked for in no text.
+// Short ids, and an API key that is not set, are not masked.
 func TestMaskOfShortSecrets(t *testing.T) {
 	short := rufus.NewSecret("START-5")
 	for _, secrets := range [][]rufus.Secret{{{}}, {short}, {{}, short, rufus.NewSecret("AAAABBBBCCCCDDDD")}} {
@@ -46,7 +46,7 @@ func TestMaskOfShortSecrets(t *testing.T) {
 	}
 }
 
-// How long masking takes does not depend on how many secrets there are, not even when they begin alike.
+// The time to mask a text does not depend on the number of secrets, even if they have the same prefix.
 func BenchmarkMask(b *testing.B) {
 	for _, n := range []int{1, 10_000} {
 		secrets := make([]rufus.Secret, n)

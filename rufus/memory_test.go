@@ -13,7 +13,7 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// large are results of a MiB, as a hostile or broken API may send them for every session at once.
+// large are results of 1 MiB, as a hostile or broken API may send for all sessions at once.
 func large() map[string]string {
 	const most = 1<<20 - 100
 	fill := func(start, piece, end string) string {
@@ -31,10 +31,10 @@ func large() map[string]string {
 	}
 }
 
-// However much all sessions are answered at once, what that takes stays far below 100 MiB, and no request much longer
-// than it takes to read it.
+// Even with large answers for all sessions, memory stays far below 100 MiB, and a request does not take much longer
+// than reading its answer.
 func TestMemory(t *testing.T) {
-	// That many are in flight at a time by default. Of more sessions, only the texts would be kept.
+	// The default limit of concurrent requests. Of further sessions, only the texts are kept.
 	const limit, sessions = 32, 40
 	resident := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	for name, json := range large() {
@@ -58,7 +58,7 @@ func TestMemory(t *testing.T) {
 			debug.FreeOSMemory()
 			var (
 				running sync.WaitGroup
-				found   [2 * sessions]rufus.Session // kept, as by a cache
+				found   [2 * sessions]rufus.Session // kept, as in a cache
 				slots   = make(chan struct{}, limit)
 				start   = time.Now()
 			)

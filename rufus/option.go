@@ -1,6 +1,7 @@
 package rufus
 
-// Option is a value that the API may have left out: absence cannot be taken for zero. Its zero value is absent.
+// Option is a value that the API may omit. Unlike a plain value, it distinguishes absent from zero. Its zero value is
+// absent.
 type Option[T any] struct {
 	value T
 	ok    bool

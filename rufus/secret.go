@@ -11,14 +11,14 @@ import (
 // Secret is a string that must never be printed: the API key, a session token or a device id. With a WRITE key a
 // token lets anyone insert passings, so tokens and ids are treated like the key.
 //
-// No verb of fmt, no logger and no marshaller shows the value; only Reveal returns it. The string is kept behind a
-// handle because fmt reads unexported fields of enclosing structs without asking their methods, and would print it
-// otherwise. Two secrets are == when their values are, so a Secret can be a map key.
+// No verb of fmt, no logger and no marshaler shows the value; only Reveal returns it. The string is kept behind a
+// handle, because fmt prints unexported fields of enclosing structs without calling their methods. Two secrets are ==
+// if their values are, so a Secret can be a map key.
 type Secret struct {
 	handle unique.Handle[string]
 }
 
-// NewSecret hides value. An empty value gives the zero Secret.
+// NewSecret returns a Secret with that value. For an empty value, it returns the zero Secret.
 func NewSecret(value string) Secret {
 	if value == "" {
 		return Secret{}
@@ -26,8 +26,7 @@ func NewSecret(value string) Secret {
 	return Secret{handle: unique.Make(value)}
 }
 
-// Reveal returns the value itself, "" for the zero Secret. Its result must reach nothing but a request to the API
-// or a comparison.
+// Reveal returns the value, "" for the zero Secret. Use the result only in a request to the API or in a comparison.
 func (s Secret) Reveal() string {
 	if s == (Secret{}) {
 		return ""
@@ -35,14 +34,14 @@ func (s Secret) Reveal() string {
 	return s.handle.Value()
 }
 
-// Upper returns the secret in upper case, which tells tokens and ids apart: letter case alone does not. In the API's
-// documentation all are upper-case.
+// Upper returns the secret in upper case. Use it to compare tokens and ids, whose case does not matter. In the API's
+// documentation all of them are in upper case.
 func (s Secret) Upper() Secret { return NewSecret(strings.ToUpper(s.Reveal())) }
 
-// masked is what every formatter shows instead of a value.
+// masked is the text that every formatter prints instead of the value.
 const masked = "<secret>"
 
-// String returns "<secret>", or "" for the zero Secret, so that one sees whether a value is set.
+// String returns "<secret>", or "" for the zero Secret, so that a log shows whether a value is set.
 func (s Secret) String() string {
 	if s == (Secret{}) {
 		return ""

@@ -22,7 +22,7 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// holder has secrets wherever a struct can have them.
+// holder has secrets in every place that a struct can have.
 type holder struct {
 	Exported   rufus.Secret
 	Pointer    *rufus.Secret
@@ -39,7 +39,7 @@ type holder struct {
 	inner      struct{ deep []*rufus.Secret }
 }
 
-// hidden returns values that hold token, or key, somewhere.
+// hidden returns values that contain token or key somewhere.
 func hidden(t *testing.T) map[string]any {
 	t.Helper()
 	s := rufus.NewSecret(token)
@@ -68,7 +68,7 @@ func hidden(t *testing.T) map[string]any {
 	}
 }
 
-// shown returns what of the secrets text shows: plain, as hexadecimal digits or as the numbers of its bytes.
+// shown returns which secrets text shows: as text, as hexadecimal digits or as byte numbers.
 func shown(text string) string {
 	upper := strings.ToUpper(text)
 	for _, secret := range []string{token, key} {
@@ -135,7 +135,7 @@ func TestSecretInMarshallers(t *testing.T) {
 		for kind, marshal := range marshallers {
 			var b strings.Builder
 			err := func() (err error) {
-				defer func() { // yaml.v3 panics for what it cannot marshal, as client's functions
+				defer func() { // yaml.v3 panics on values that it cannot marshal, such as functions
 					if r := recover(); r != nil {
 						err = fmt.Errorf("%v", r)
 					}

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// Session is what a target's answer says about its session. All instants are of the API (documented as RFC 3339); what
-// it left out, or gave in a form that would have to be guessed at, is absent.
+// Session is the state of a session. Times are RFC 3339 in the API (documented). A time that the API omits, or sends in
+// an ambiguous form, is absent.
 type Session struct {
-	// Alias is free text (documented). It may be empty, and two sessions may have the same. It is safe to show: see
-	// Options.Mask.
+	// Alias is free text (documented). It may be empty, and several sessions may have the same alias. It is safe to show:
+	// see Options.Mask.
 	Alias    string
 	Active   bool              // the session receives passings (documented)
-	Passings Option[int64]     // raw detections, not participants (documented); absent: a device without session
-	Created  Option[time.Time] // when the session was made (documented)
-	Duration Option[time.Time] // an instant of undocumented meaning
+	Passings Option[int64]     // raw detections, not participants (documented); absent if a device has no session
+	Created  Option[time.Time] // when the session was created (documented)
+	Duration Option[time.Time] // a time of undocumented meaning
 	First    Option[time.Time] // first passing, by the device's clock (inferred)
-	Last     Option[time.Time] // last passing, by the device's clock (inferred): may be in the future or old
-	// Unreadable has the names of the members that are not a date-time but should be, separated by spaces, such as
-	// "first last". What they say is unknown, and the instant is absent.
+	Last     Option[time.Time] // last passing, by the device's clock (inferred), which may be wrong
+	// Unreadable lists the members that are not a valid date-time, separated by spaces, such as "first last". Their times
+	// are absent.
 	Unreadable string
 }
 
@@ -34,13 +34,13 @@ func (c *Client) State(ctx context.Context, target Target) (Session, error) {
 }
 
 var (
-	errNoSession = &Error{Reason: NotFound, Detail: "the API knows no such session"}
-	errForeign   = &Error{Reason: NotFound, Detail: "status 404 without the API's own words: is api.url right?"}
-	errNoWord    = &Error{Reason: InvalidResponse, Detail: "the answer says nothing of sessions"}
+	errNoSession  = &Error{Reason: NotFound, Detail: "the API knows no such session"}
+	errForeign    = &Error{Reason: NotFound, Detail: "status 404, but not from the RUFUS API: is api.url right?"}
+	errNoSessions = &Error{Reason: InvalidResponse, Detail: "the answer is not about sessions"}
 )
 
-// Session asks for one session by its token: GET /sessions/{token} (documented). Errors are an *Error, or
-// context.Canceled when ctx was cancelled.
+// Session fetches one session by its token: GET /sessions/{token} (documented). The error is an *Error, or
+// context.Canceled if ctx was cancelled.
 func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
 	var found Session
 	err := c.get(ctx, query{
@@ -72,26 +72,26 @@ func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
 	return found, err
 }
 
-// DeviceSession asks for the session that is active on a device: GET /sessions/device/{id}/active (documented). If
-// there is none, it asks for all sessions of the device: GET /sessions/device/{id} (documented). That answer is newer,
-// so it decides: the result is its active session, else the closed one created last, so that the final count stays
-// visible. If the API says that the device has no sessions, the result is an inactive Session with everything else
-// absent. Errors are as for Session.
+// DeviceSession fetches the session that is active on a device: GET /sessions/device/{id}/active (documented). If there
+// is none, it fetches all sessions of the device: GET /sessions/device/{id} (documented). The second answer is newer,
+// so it decides: a session may have been started in between. The result is its active session, else the closed session
+// that was created last, so that the final count stays visible. If the device has no sessions, the result is an
+// inactive Session with everything else absent. Errors are as for Session.
 //
-// The API says that there is none by a 404 (inferred), which a gateway or a wrong address also gives. So a 404 counts
-// only in the API's own words. Any other 404 on /active, or a 200 that says nothing, is followed by the list; for the
-// list it is an error. There is no result from /active alone: the list may say that a session was started in between.
+// If there is no active session, the API answers 404 (inferred). A gateway or a wrong address does so too, so a 404
+// only counts if its body comes from the API. After any other 404 on /active, or a 200 that is not about sessions,
+// DeviceSession fetches the list. For the list, such an answer is an error.
 func (c *Client) DeviceSession(ctx context.Context, id Secret) (Session, error) {
 	path := "/sessions/device/" + id.Reveal()
 	found, err := c.newest(ctx, query{path: path + "/active", most: maxSession}, id)
-	if found.Active || err != nil && !errors.Is(err, errForeign) && !errors.Is(err, errNoWord) {
+	if found.Active || err != nil && !errors.Is(err, errForeign) && !errors.Is(err, errNoSessions) {
 		return found, err
 	}
 	return c.newest(ctx, query{path: path, most: maxList, further: true}, id)
 }
 
-// newest returns the active session of the answer to q, else the one created last; the zero Session if there is none.
-// Only that one must be valid: an older session that lacks something does no harm.
+// newest sends q and returns the active session of its answer, else the one created last, else the zero Session. The
+// records of other sessions need not be valid.
 func (c *Client) newest(ctx context.Context, q query, id Secret) (Session, error) {
 	var found Session
 	q.asked = id.Reveal()
@@ -104,7 +104,7 @@ func (c *Client) newest(ctx context.Context, q query, id Secret) (Session, error
 				return invalid("the answer is about another device")
 			}
 			if first || r.supersedes(&best) {
-				best, first = r, false // a copy, as a pointer would put each of perhaps 300,000 records on the heap
+				best, first = r, false // a copy: a pointer would move each of up to 300,000 records to the heap
 			}
 			return nil
 		})
@@ -114,7 +114,7 @@ func (c *Client) newest(ctx context.Context, q query, id Secret) (Session, error
 		case n == 0 && a.saysNone():
 			return nil
 		case n == 0:
-			return errNoWord
+			return errNoSessions
 		}
 		found, err = c.session(&best, id)
 		return err
@@ -123,8 +123,8 @@ func (c *Client) newest(ctx context.Context, q query, id Secret) (Session, error
 	return found, err
 }
 
-// session turns a record into a Session. id is what was asked for. Only active and passings are required, and passings
-// must be a whole number that a float64 holds exactly.
+// session converts a record to a Session. id is the requested token or device id. Only active and passings are
+// required, and passings must be a whole number that a float64 represents exactly.
 func (c *Client) session(r *sessionRecord, id Secret) (Session, error) {
 	active, ok := r.active.bool().Get()
 	if !ok {
@@ -147,8 +147,8 @@ func (c *Client) session(r *sessionRecord, id Secret) (Session, error) {
 	}, nil
 }
 
-// text returns a text of the API in a form that is safe to show: see printable. asked is the id that was asked for, own
-// the token in the record; they are searched for only if they fit into the text.
+// text returns a text of the API in a form that is safe to show: see printable. asked is the requested token or id, own
+// is the token in the record. They are searched for only if they are shorter than the text.
 func (c *Client) text(v raw, asked Secret, own raw) string {
 	var ids []Secret
 	if len(asked.Reveal()) < len(v) {

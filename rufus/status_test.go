@@ -12,11 +12,11 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// noon is what the API's clock says in its Date header.
+// noon is the time in the API's Date header.
 const noon = "Fri, 03 Feb 2023 12:00:00 GMT"
 
-// statuses are answers by their status, the reason that follows, and with rate_limited for how long the API is then
-// left alone. header is alternately a name and its value.
+// statuses are answers, the expected reason, and for rate_limited how long requests are paused. header is pairs of name
+// and value.
 var statuses = []struct {
 	name   string
 	status int
@@ -144,7 +144,7 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
-// Without a Date header, a date counts from this machine's clock.
+// Without a Date header, the date is compared with this machine's clock.
 func TestRetryAfterWithoutDate(t *testing.T) {
 	at := time.Now().Add(2 * time.Minute).UTC()
 	c := client(t, api(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -159,7 +159,7 @@ func TestRetryAfterWithoutDate(t *testing.T) {
 	}
 }
 
-// An error's body is read, so that its connection serves the next request.
+// The body of an error is read, so that the connection can be reused.
 func TestErrorsKeepTheConnection(t *testing.T) {
 	connections := make(chan struct{}, 100)
 	server := httptest.NewUnstartedServer(says(http.StatusNotFound, "not here, and said at some length"))

@@ -4,9 +4,9 @@ package rufus
 type Follows int
 
 const (
-	// Token asks for one fixed session by its token.
+	// Token is one fixed session, found by its token.
 	Token Follows = iota
-	// Device asks for the session that is active on a device.
+	// Device is the session that is active on a device.
 	Device
 )
 
@@ -18,7 +18,8 @@ func (f Follows) String() string {
 	return "token"
 }
 
-// Target is what to ask the API for: a session token or a device id. It is comparable and prints no secret.
+// Target is what to fetch: the session with a token, or that of a device. It is comparable, and printing it shows no
+// secret.
 type Target struct {
 	Follows Follows
 	ID      Secret

@@ -12,39 +12,39 @@ import (
 	"time"
 )
 
-// TransportOptions are what differs between transports.
+// TransportOptions configure a Transport.
 type TransportOptions struct {
-	TLS      *tls.Config                           // nil: the system's roots
-	Proxy    func(*http.Request) (*url.URL, error) // nil: none
-	MaxConns int                                   // connections, and so requests on HTTP/1.1, at a time
-	Timeout  time.Duration                         // of one request; paces dialling and the health checks
-	// Dial connects to a host and port. nil: by TCP, to the first of the host's addresses that answers.
+	TLS      *tls.Config                           // nil: trust the system's root certificates
+	Proxy    func(*http.Request) (*url.URL, error) // nil: no proxy
+	MaxConns int                                   // maximum number of connections, and so of HTTP/1.1 requests at a time
+	Timeout  time.Duration                         // of one request; the timeouts for dialing and pings derive from it
+	// Dial connects to a host and port. If it is nil, the transport uses TCP and the first address that answers.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Transport is a round tripper for NewClient that keeps its connections, at most MaxConns.
+// Transport is a round tripper for NewClient that keeps up to MaxConns connections.
 //
-// No connection is kept for ever, because the API may move. After five minutes, and after three failures in a row,
-// requests get new connections, to the addresses that the API's name has then. The old ones are closed when their
-// requests have ended. A failure is an error or a 5xx, as a working API gives every other status. Failures count once
-// the connections are ten seconds old.
+// Connections are replaced regularly, because the address of the API may change. After five minutes, or after three
+// failures in a row, requests get new connections, for which the API's name is resolved again. The old connections are
+// closed when their requests have ended. A failure is an error or a 5xx; any other status shows that the API works.
+// Failures count only once the connections are ten seconds old.
 //
-// A connection whose path has gone silent, as in mobile networks, is given up. Only asking can tell it from a slow
-// answer. An HTTP/1.1 connection in use goes down with its request; an idle one is probed by TCP, fast enough to be
-// gone before a scrape 15 s later. An HTTP/2 connection carries all requests and survives each of them: without pings,
-// hundreds of requests would time out on it. It is pinged after a quarter of Timeout without a byte from the other side
-// and closed after another half without an answer. So it is gone before the first request that it lost has used up
-// its time, and the next request of the same scrape gets a new one.
+// A connection that no longer transfers data, which is common in mobile networks, is closed. Only a probe can
+// distinguish it from a slow answer. An HTTP/1.1 connection in use is closed when its request times out. An idle one is
+// probed by TCP keep-alive, fast enough to be closed before the next scrape 15 s later. An HTTP/2 connection carries
+// all requests, and a timed-out request does not close it. So it is pinged after a quarter of Timeout without data from
+// the API, and closed if the ping is not answered within half of Timeout. That is before the first lost request times
+// out, so that the next request of the same scrape gets a new connection.
 //
-// If an API allows fewer requests at a time on an HTTP/2 connection than are wanted (most allow 100 or more), net/http
-// opens further connections, beyond MaxConns. Its setting against that, StrictMaxConcurrentRequests, makes requests
-// wait for each other for ever in Go 1.26, so it stays off.
+// If the API limits the concurrent requests of an HTTP/2 connection to fewer than needed (most servers allow 100 or
+// more), net/http opens more connections than MaxConns. Its setting StrictMaxConcurrentRequests prevents that, but in
+// Go 1.26 it can make requests wait for each other forever, so it is off.
 //
-// net/http writes to the standard logger what a server sends unasked on an idle connection, such as the rest of an
-// answer that was longer than it said: tokens perhaps. No setting of the transport prevents that, so a program that
-// uses this package must discard what the standard logger is given.
+// net/http writes unsolicited data on an idle connection to the standard logger. Such data may be the rest of an answer
+// that was longer than announced, and may contain tokens. No setting of the transport prevents that, so a program that
+// uses this package must discard the output of the standard logger.
 type Transport struct {
-	connect func() *http.Transport // returns one without connections
+	connect func() *http.Transport // returns a new one without connections
 	dialer  *dialer
 	now     func() time.Time
 
@@ -66,10 +66,10 @@ const (
 	maxFailures = 3
 )
 
-// NewTransport returns a transport without connections. Call Close when it is replaced.
+// NewTransport returns a transport without connections. Call Close when it is no longer needed.
 func NewTransport(o TransportOptions) *Transport {
 	config := cmp.Or(o.TLS, &tls.Config{MinVersion: tls.VersionTLS12}).Clone()
-	config.ClientSessionCache = tls.NewLRUClientSessionCache(o.MaxConns) // a round trip less on a bad network
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(o.MaxConns) // saves a round trip
 	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 2 * time.Second, Count: 2}
 	dialer := &dialer{
 		lookup:  net.DefaultResolver.LookupNetIP,
@@ -86,14 +86,14 @@ func NewTransport(o TransportOptions) *Transport {
 			TLSClientConfig:        config,
 			TLSHandshakeTimeout:    o.Timeout,
 			MaxConnsPerHost:        o.MaxConns,
-			MaxIdleConnsPerHost:    o.MaxConns, // the default of 2 would reconnect all the time
+			MaxIdleConnsPerHost:    o.MaxConns, // with the default of 2, most requests would need a new connection
 			IdleConnTimeout:        2 * time.Minute,
 			MaxResponseHeaderBytes: 64 << 10,
 			ForceAttemptHTTP2:      true,
 			HTTP2: &http.HTTP2Config{
 				SendPingTimeout:           o.Timeout / 4,
 				PingTimeout:               o.Timeout / 2,
-				MaxReceiveBufferPerStream: 256 << 10, // of an endless body, no more is buffered; the default is 4 MiB
+				MaxReceiveBufferPerStream: 256 << 10, // limits the memory for an endless body; the default is 4 MiB
 			},
 		}
 	}
@@ -102,8 +102,8 @@ func NewTransport(o TransportOptions) *Transport {
 	return t
 }
 
-// CloseIdleConnections retires all connections: idle ones are closed now, the others when their request ends. Later
-// requests get new connections.
+// CloseIdleConnections retires all connections. Idle ones are closed now, the rest when their requests have ended.
+// Later requests use new connections.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	retired := t.retireLocked()
@@ -111,8 +111,7 @@ func (t *Transport) CloseIdleConnections() {
 	retired.CloseIdleConnections()
 }
 
-// Close is CloseIdleConnections for a transport that has been replaced: the connections of later requests are not kept
-// either.
+// Close retires all connections, and closes the connections of later requests as soon as they have ended.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.closed = true
@@ -120,8 +119,8 @@ func (t *Transport) Close() {
 	t.CloseIdleConnections()
 }
 
-// retireLocked starts a new generation and returns the old one, whose idle connections are for the caller to close
-// without t.mu: that may take a while on a path that is silent.
+// retireLocked starts a new generation and returns the old one. The caller must close the old one's idle connections,
+// and not hold t.mu: closing a connection that no longer transfers data may take a while.
 func (t *Transport) retireLocked() (old *generation) {
 	old, t.current = t.current, &generation{Transport: t.connect(), since: t.now()}
 	return old
@@ -155,7 +154,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// ended is called when a request has ended. It closes the idle connections of a generation that was retired.
+// ended is called when a request has ended. If its generation is retired, it closes the connection, which is now idle.
 func (t *Transport) ended(used *generation) {
 	t.mu.Lock()
 	kept := used == t.current && !t.closed
@@ -165,7 +164,7 @@ func (t *Transport) ended(used *generation) {
 	}
 }
 
-// trackedBody reports the end of a request, which is when the body of its answer is closed.
+// trackedBody calls ended when it is closed.
 type trackedBody struct {
 	io.ReadCloser
 	transport *Transport

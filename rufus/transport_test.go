@@ -22,14 +22,14 @@ import (
 	"rufus_exporter/rufus"
 )
 
-// watched is an API that knows how many connections it has had, and tells when one is closed.
+// watched is an API that counts its connections and signals when one is closed.
 type watched struct {
 	*httptest.Server
 	opened atomic.Int32
 	closed chan struct{}
 }
 
-// clock is a time that tests put forward.
+// clock is a fake clock.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -65,7 +65,7 @@ func watch(t *testing.T, http2 bool, handler http.HandlerFunc) (*watched, *rufus
 	over := rufus.NewTransport(rufus.TransportOptions{TLS: trust, MaxConns: 4, Timeout: patience})
 	c := &clock{now: time.Now()}
 	over.SetNow(c.Now)
-	over.CloseIdleConnections() // those that would come are as old as the clock
+	over.CloseIdleConnections() // connections made before the clock was set have the wrong age
 	t.Cleanup(over.Close)
 	return w, over, c
 }
@@ -86,7 +86,7 @@ func overBoth(t *testing.T, test func(t *testing.T, http2 bool)) {
 	t.Run("HTTP2", func(t *testing.T) { test(t, true) })
 }
 
-// No connection serves requests for more than five minutes.
+// No connection is used for more than five minutes.
 func TestOldConnectionsAreRetired(t *testing.T) {
 	overBoth(t, func(t *testing.T, http2 bool) {
 		server, over, clock := watch(t, http2, says(http.StatusOK, one()))
@@ -108,7 +108,7 @@ func TestOldConnectionsAreRetired(t *testing.T) {
 	})
 }
 
-// After three failures in a row a new connection is tried, but not more often than every ten seconds.
+// After three failures in a row new connections are made, but at most every ten seconds.
 func TestConnectionsAreRetiredAfterFailures(t *testing.T) {
 	overBoth(t, func(t *testing.T, http2 bool) {
 		status := 0
@@ -119,10 +119,10 @@ func TestConnectionsAreRetiredAfterFailures(t *testing.T) {
 			statuses []int
 			opened   int32
 		}{
-			{0, []int{500, 502, 503, 504}, 1}, // too young
+			{0, []int{500, 502, 503, 504}, 1}, // too new
 			{10 * time.Second, []int{500}, 2},
 			{10 * time.Second, []int{500}, 2},
-			{0, []int{404, 500, 500}, 2}, // a 404 ends a row, as every answer of a working API
+			{0, []int{404, 500, 500}, 2}, // a 404 ends a series of failures, like any answer of a working API
 			{0, []int{403, 500, 429}, 2},
 			{0, []int{500, 500, 500}, 2},
 			{0, []int{500}, 3},
@@ -141,7 +141,8 @@ func TestConnectionsAreRetiredAfterFailures(t *testing.T) {
 	})
 }
 
-// Connections that are retired on request finish what they are at and are closed; later requests get new ones.
+// When connections are retired on request, requests on them finish, and then they are closed. Later requests get new
+// ones.
 func TestCloseIdleConnections(t *testing.T) {
 	overBoth(t, func(t *testing.T, http2 bool) {
 		asked, proceed := make(chan struct{}, 10), make(chan struct{})
@@ -171,7 +172,7 @@ func TestCloseIdleConnections(t *testing.T) {
 			t.Errorf("%d connections", opened)
 		}
 		close(proceed)
-		if err := <-slow; rufus.ReasonOf(err) != rufus.InvalidResponse { // of another session, but an answer
+		if err := <-slow; rufus.ReasonOf(err) != rufus.InvalidResponse { // an answer about another session, but an answer
 			t.Errorf("got %v", err)
 		}
 		server.closes(t) // the first
@@ -181,13 +182,13 @@ func TestCloseIdleConnections(t *testing.T) {
 	})
 }
 
-// A client that was replaced leaves no connection open, not even for a request that it still makes.
+// A transport that was closed leaves no connection open, not even that of a later request.
 func TestClose(t *testing.T) {
 	overBoth(t, func(t *testing.T, http2 bool) {
 		var over *rufus.Transport
 		server, over, _ := watch(t, http2, func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/active") {
-				over.Close() // while this request is on its way
+				over.Close() // while this request is in flight
 			}
 			answerWith(w, one("active", "false"))
 		})
@@ -211,7 +212,7 @@ func twoAddresses(t *testing.T, first, second http.HandlerFunc) string {
 		}
 		_, port, _ := net.SplitHostPort(one.Addr().String())
 		two, err := net.Listen("tcp", "127.0.0.2:"+port)
-		if err != nil { // taken
+		if err != nil { // the port is in use
 			_ = one.Close()
 			continue
 		}
@@ -228,7 +229,7 @@ func twoAddresses(t *testing.T, first, second http.HandlerFunc) string {
 	return ""
 }
 
-// addresses returns a lookup that gives these.
+// addresses returns a lookup function that returns these addresses.
 func addresses(list ...string) func(string) ([]netip.Addr, error) {
 	return func(string) ([]netip.Addr, error) {
 		var parsed []netip.Addr
@@ -239,7 +240,7 @@ func addresses(list ...string) func(string) ([]netip.Addr, error) {
 	}
 }
 
-// When the API moves and the old address answers with errors, or with what was true once, the new one is found.
+// If the API moves, and its old address answers with errors or old data, the transport finds the new address.
 func TestTheAPIMoves(t *testing.T) {
 	for name, test := range map[string]struct {
 		old   string
@@ -281,7 +282,7 @@ func TestTheAPIMoves(t *testing.T) {
 	}
 }
 
-// A first address that drops packets does not keep the second from being used in time.
+// If packets to the first address are dropped, the second one is still used in time.
 func TestSilentAddress(t *testing.T) {
 	for _, silent := range []int{1, 3, 12} {
 		t.Run(fmt.Sprint(silent), func(t *testing.T) {
@@ -305,7 +306,7 @@ func TestSilentAddress(t *testing.T) {
 	}
 }
 
-// dialled is what became of the attempts of a dial: after which time each began, and which connections are open.
+// dialled records when each attempt of a dial started, and which connections are open.
 type dialled struct {
 	mu    sync.Mutex
 	began []string
@@ -324,8 +325,7 @@ func (c *countedConn) Close() error {
 	return nil
 }
 
-// Addresses are tried one after the other, the next when one fails or has taken its time; the first that answers is
-// taken, whatever becomes of the others.
+// Addresses are tried in order: the next one when one fails or takes too long. The first that answers is used.
 func TestDialling(t *testing.T) {
 	type answers map[string]struct {
 		after time.Duration // 0: at once
@@ -336,7 +336,7 @@ func TestDialling(t *testing.T) {
 		name    string
 		timeout time.Duration
 		addrs   []string
-		answers answers // those that are not here never answer
+		answers answers // addresses that are not listed never answer
 		began   string
 		took    time.Duration
 		got     string // address, or error
@@ -376,7 +376,7 @@ func TestDialling(t *testing.T) {
 						<-ctx.Done()
 						return nil, ctx.Err()
 					}
-					time.Sleep(answer.after) // even when nobody waits for it any more
+					time.Sleep(answer.after) // even if nobody waits for it
 					if answer.err != nil {
 						return nil, answer.err
 					}
@@ -396,7 +396,7 @@ func TestDialling(t *testing.T) {
 				if (conn == nil) != (err != nil) || err != nil && err.Error() != test.got {
 					t.Errorf("got %v, %v, want %s", conn, err, test.got)
 				}
-				time.Sleep(time.Hour) // the stragglers
+				time.Sleep(time.Hour) // for attempts that are still running
 				synctest.Wait()
 				d.mu.Lock()
 				defer d.mu.Unlock()
@@ -413,8 +413,8 @@ func TestDialling(t *testing.T) {
 
 type connKey struct{}
 
-// A request that makes the API hang up is sent at most twice, however many connections are kept, and the others are
-// answered.
+// A request that makes the API hang up is sent at most twice, regardless of the number of idle connections. Other
+// requests are answered.
 func TestHangingUp(t *testing.T) {
 	const conns = 8
 	for name, test := range map[string]struct{ secure, http2 bool }{
@@ -432,7 +432,7 @@ func TestHangingUp(t *testing.T) {
 				if waiting.Add(1) == conns {
 					close(all)
 				}
-				<-all // so that each has a connection of its own
+				<-all // so that each has its own connection
 				answerWith(w, one())
 			}))
 			server.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
@@ -465,7 +465,7 @@ func TestHangingUp(t *testing.T) {
 	}
 }
 
-// A kept connection that the API has closed meanwhile costs no answer.
+// An idle connection that the API has closed costs no answer.
 func TestClosedMeanwhile(t *testing.T) {
 	var requests atomic.Int32
 	c := client(t, rawAPI(t, func(conn net.Conn, r *bufio.Reader) {
@@ -489,8 +489,8 @@ func TestClosedMeanwhile(t *testing.T) {
 	}
 }
 
-// When all kept connections have been closed, as by a restart of the API, that costs no answer either: the second time
-// a request is sent on a new connection, not on another one of them.
+// If the API has closed all idle connections, for example in a restart, no answer is lost either: the second try uses a
+// new connection, not another idle one.
 func TestAllClosedMeanwhile(t *testing.T) {
 	const conns = 8
 	var waiting atomic.Int32
@@ -502,7 +502,7 @@ func TestAllClosedMeanwhile(t *testing.T) {
 		if waiting.Add(1) == conns {
 			close(all)
 		}
-		<-all // so that each has a connection of its own
+		<-all // so that each has its own connection
 		_, _ = io.WriteString(conn, head("Content-Length: "+strconv.Itoa(len(one())))+one())
 		_, _ = http.ReadRequest(r) // and then it closes the connection, as if it had been closed just before
 	})

@@ -7,20 +7,23 @@ import (
 	"sync/atomic"
 )
 
-// tries limits how often net/http sends a request on HTTP/1.1. By itself net/http sends it again whenever a kept
-// connection breaks before the answer: a request that makes the API hang up would break all connections, in every
-// scrape. The second time it is sent on a new connection, as other kept ones may be broken too: after a restart of the
-// API all are. On HTTP/2 net/http repeats only requests that the API has not processed, as the API says.
+// tries limits how often net/http sends a request on HTTP/1.1. By default, net/http sends it again each time that a
+// reused connection breaks before the answer. A request that makes the API hang up would break all connections in every
+// scrape.
+//
+// With tries, the request is sent at most twice, and the second time on a new connection. Other idle connections may be
+// broken too: after a restart of the API all of them are. On HTTP/2 there is no limit, because net/http repeats only
+// requests that the API reports as not processed.
 type tries struct {
 	sent   atomic.Int32
-	unsent atomic.Bool // the connection was closed before it could be used
-	denied atomic.Bool // one more was prevented
+	unsent atomic.Bool // trace closed the connection before the request was sent on it
+	denied atomic.Bool // trace prevented a third try
 	cancel context.CancelFunc
 }
 
 const maxTries = 2
 
-// trace returns the context of the request.
+// trace returns the context for the request.
 func (t *tries) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(got httptrace.GotConnInfo) {
@@ -37,9 +40,9 @@ func (t *tries) trace(ctx context.Context) context.Context {
 				t.denied.Store(true)
 				t.cancel()
 			}
-			_ = got.Conn.Close() // net/http would still send it, although ctx is done; of a closed one it takes another
+			_ = got.Conn.Close() // net/http then takes another one; it would send the request even if ctx is done
 		},
-		WroteHeaders: func() { // into a buffer
+		WroteHeaders: func() { // to a buffer, so it is called even if the connection is closed
 			if !t.unsent.Load() {
 				t.sent.Add(1)
 			}

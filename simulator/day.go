@@ -1,12 +1,12 @@
-// Package simulator plays the RUFUS Cloud API, as far as it is documented, over real HTTP.
+// Package simulator implements the documented part of the RUFUS Cloud API over HTTP, and answers with the data of a
+// simulated race.
 //
-// A race day is data (Day). What the API answers is a pure function of that data and of the time: there are no
-// goroutines, timers or progress, so the same moment can be asked for again, in any order, at any speed, by a
-// clock on the wall or by one that a test turns. Accidents are edits of the data: see the methods of Device, and
-// Fault for what befalls the API as a whole.
+// A race day is data (Day). An answer is a pure function of that data and the time. There are no goroutines and no
+// timers, so a test can ask for any time in any order, with a real or a fake clock. Incidents are edits of the data:
+// see the methods of Device. Faults of the whole API are described by Fault.
 //
-// The words "documented", "inferred" and "unknown" refer to the vendor's public help pages; nothing was compared
-// with the live service.
+// The words "documented", "inferred" and "unknown" refer to the vendor's public help pages; nothing was compared with
+// the live service.
 package simulator
 
 import (
@@ -19,29 +19,29 @@ import (
 	"time"
 )
 
-// DemoKey is the API key that a Day accepts unless it names another: the example of the vendor's documentation.
+// DemoKey is the API key that a Day accepts by default: the example in the vendor's documentation.
 const DemoKey = "ror-ae4fc6c19681a20fad30"
 
-// Day is everything that happens at the API during a race day. Once it was given to a Server it must not be
-// written to; Server.Set changes a copy.
+// Day is everything that happens during a race day. Do not modify a Day that was passed to a Server: use Server.Set,
+// which changes a copy.
 type Day struct {
-	Key     string   // the accepted API key; "" stands for DemoKey
+	Key     string   // the accepted API key; "" means DemoKey
 	Devices []Device // in the order in which the API lists them
-	Faults  []Fault  // of those that overlap, latencies add up and the first that answers does
+	Faults  []Fault  // if several overlap, their latencies add up and the first one with an answer wins
 
-	// PageSize caps how many devices a page holds; 0 stands for the documented 5000.
+	// PageSize is the maximum number of devices on a page; 0 means the documented 5000.
 	PageSize int
 
-	// A Lap above 0 makes the day repeat itself for ever: what happens between Begin and Begin+Lap happens again, with
-	// all its instants, Lap later. Tokens and ids stay the same.
+	// If Lap is above 0, the day repeats forever: everything between Begin and Begin+Lap happens again Lap later, with all
+	// its times shifted. Tokens and ids stay the same.
 	Begin time.Time
 	Lap   time.Duration
 }
 
-// Device is a timing box and the sessions recorded with it.
+// Device is a timing box and its sessions.
 type Device struct {
 	ID           string // 64 upper-case hex digits in every documented example
-	Alias        string // may be empty, and that of another device
+	Alias        string // may be empty; need not be unique
 	Renamed      []Renaming
 	Type         string
 	Model        string
@@ -49,13 +49,13 @@ type Device struct {
 	SerialNumber string
 	Created      time.Time // zero is sent as null
 	LastLogin    time.Time // zero is sent as null
-	Bound        time.Time // until then the account does not have the device; zero: always had it
-	Unbound      time.Time // from then on the account has neither the device nor its sessions; zero: never
+	Bound        time.Time // when the device joins the account; zero if it was always there
+	Unbound      time.Time // when the device leaves the account with its sessions; zero if never
 	Battery      Battery
 	Sessions     []Session
 
-	// Enveloped wraps the answers about this device and its sessions in {"body": …}, as the newer documentation has
-	// it for other calls. Which one the live service sends is unknown.
+	// Enveloped wraps the answers about this device and its sessions in {"body": …}, as in the newer documentation for
+	// other calls. It is unknown which form the live service sends.
 	Enveloped bool
 	// Latency delays every answer about this device and its sessions.
 	Latency time.Duration
@@ -67,30 +67,30 @@ type Renaming struct {
 	Alias string
 }
 
-// Session is one recording. It receives passings from Created until Closed, or until the next session of its
-// device is created, which closes it (documented).
+// Session is one recording. It receives passings from Created until Closed, or until the next session of its device is
+// created, which closes it (documented).
 type Session struct {
 	Token    string // 64 upper-case hex digits in every documented example
-	Alias    string // "" is left out
+	Alias    string // "" is omitted
 	Created  time.Time
-	Closed   time.Time   // zero: never
-	Deleted  time.Time   // from then on it is not found; zero: never
-	Passings []Passing   // may be shared between sessions: edits replace it and never write into it
-	Removed  []time.Time // at each of these instants somebody deletes the oldest passing that is left
+	Closed   time.Time   // zero if never
+	Deleted  time.Time   // when the API no longer knows it; zero if never
+	Passings []Passing   // may be shared between sessions: edits replace the slice and do not modify it
+	Removed  []time.Time // when somebody deletes the oldest remaining passing
 }
 
-// Passing is one raw detection of a chip. Nothing says whose it is.
+// Passing is one raw detection of a chip. It has no personal data.
 type Passing struct {
 	Arrived time.Time // at the API, by its clock
 	Stamp   time.Time // at the mat, by the device's clock
 }
 
-// Battery describes the telemetry of a device: a report every so often from From until To, with a level that runs
-// evenly from Start to End. Its zero value never reports, and everything it would say is null.
+// Battery describes the telemetry of a device: periodic reports from From until To, with a charge that changes linearly
+// from Start to End. The zero value never reports, so all its fields are null in answers.
 type Battery struct {
 	From, To   time.Time
-	Every      time.Duration // 0 stands for a minute
-	Start, End float64       // percent; charging when it rises
+	Every      time.Duration // interval of reports; 0 means a minute
+	Start, End float64       // percent; the device is charging if End is higher
 }
 
 // report returns the newest report at t.
@@ -110,23 +110,23 @@ func (b Battery) report(t time.Time) (at time.Time, percent int, charging, ok bo
 	return b.From.Add(since), int(math.Round(level)), b.End > b.Start, true
 }
 
-// Fault is what the API does to requests while From ≤ now < To, before it looks at them. First it waits for
-// Latency, then it drops the connection or answers with Status; with neither it goes on as usual.
+// Fault changes how the API answers requests while From ≤ now < To. First it waits for Latency. Then it drops the
+// connection or answers with Status. If neither is set, the API answers as usual.
 type Fault struct {
 	From, To time.Time
-	// Every above 0 makes it come and go: it is there for the first For of each Every.
+	// If Every is above 0, the fault repeats: it is active during the first For of each Every.
 	Every, For time.Duration
-	Only       string // unless "", just the requests for this token or device id
-	Page       int    // unless 0, just the requests for this page of the list of devices
+	Only       string // if set, the fault only affects requests for this token or device id
+	Page       int    // if set, the fault only affects requests for this page of the list of devices
 	Latency    time.Duration
-	Drop       bool // cut the connection without an answer; Go's HTTP client then asks again if it had been used before
+	Drop       bool // close the connection without an answer; Go's HTTP client sends the request again if it was reused
 	Status     int  // such as 403 for a revoked key, 429, 500, 503
-	// RetryAfter above 0 is sent with Status, in whole seconds rounded up, or as the date that lies so far ahead.
+	// RetryAfter, if above 0, is sent with Status: in whole seconds, rounded up, or as a date.
 	RetryAfter     time.Duration
 	RetryAfterDate bool
 }
 
-// Device returns the device with that alias, whose case does not matter, or nil when there is none.
+// Device returns the device with that alias, ignoring case, or nil if there is none.
 func (d Day) Device(alias string) *Device {
 	for i := range d.Devices {
 		if strings.EqualFold(d.Devices[i].Alias, alias) {
@@ -136,13 +136,13 @@ func (d Day) Device(alias string) *Device {
 	return nil
 }
 
-// ID returns 64 upper-case hex digits, always the same ones for the same text: the form of tokens and device ids in
-// the documentation's examples. It belongs to no real session.
+// ID returns a token or device id in the form of the documentation's examples: 64 upper-case hex digits. The result
+// depends only on text, and does not belong to a real session.
 func ID(text string) string {
 	return fmt.Sprintf("%X", sha256.Sum256([]byte("rufus simulator: "+text)))
 }
 
-// clone returns a copy that shares nothing with d but passings.
+// clone returns a copy that shares only passings with d.
 func (d Day) clone() Day {
 	d.Faults = slices.Clone(d.Faults)
 	d.Devices = slices.Clone(d.Devices)
@@ -153,23 +153,23 @@ func (d Day) clone() Day {
 	return d
 }
 
-// index is a Day made ready to be asked.
+// index is a Day prepared for requests.
 type index struct {
 	Day      // with the API's rules applied
 	source   Day
-	devices  map[string]*Device
-	sessions map[string]session
+	devices  map[string]*Device // by id in upper case
+	sessions map[string]session // by token in upper case
 }
 
-// session is a session and what it was recorded with.
+// session is a session and its device.
 type session struct {
 	*Session
 	device *Device
 }
 
-// newIndex copies day and applies the rules of the API to it: sessions in the order of their creation, each closed
-// by the next one, and with only the passings that arrived while it was open. It panics when two sessions or two
-// devices have the same id, which is an error in a test.
+// newIndex copies day and applies the rules of the API to the copy: sessions are sorted by creation, the next session
+// closes the one before, and each has only the passings that arrived while it was open. It panics if two sessions or
+// two devices have the same id, because that is an error in a test.
 func newIndex(day Day) *index {
 	x := &index{
 		Day: day.clone(), source: day,
@@ -208,7 +208,7 @@ func newIndex(day Day) *index {
 	return x
 }
 
-// inOrder returns p sorted by arrival, p itself if it is.
+// inOrder returns p sorted by arrival. If p is sorted already, it returns p itself.
 func inOrder(p []Passing) []Passing {
 	byArrival := func(a, b Passing) int { return a.Arrived.Compare(b.Arrived) }
 	if slices.IsSortedFunc(p, byArrival) {
@@ -219,28 +219,28 @@ func inOrder(p []Passing) []Passing {
 	return p
 }
 
-// arrived returns how many of p, which are sorted, arrived before t.
+// arrived returns how many of p arrived before t. p must be sorted by arrival.
 func arrived(p []Passing, t time.Time) int {
 	return sort.Search(len(p), func(i int) bool { return !p[i].Arrived.Before(t) })
 }
 
-// reached reports whether something that happens at event, if not zero, has happened at t.
+// reached reports whether an event has happened by t. A zero event never happens.
 func reached(t, event time.Time) bool { return !event.IsZero() && !t.Before(event) }
 
-// moment is an instant of the day: now in the day's own time, and how much later it really is.
+// moment is a time within the first lap of the day.
 type moment struct {
 	now  time.Time
-	laps time.Duration
+	laps time.Duration // from now to the real time: the previous laps
 }
 
-// moment folds t into the day's one lap.
+// moment maps t to the first lap.
 func (x *index) moment(t time.Time) moment {
 	if x.Lap <= 0 {
 		return moment{now: t}
 	}
 	since := t.Sub(x.Begin)
 	laps := since.Truncate(x.Lap)
-	if laps > since { // it was rounded towards zero
+	if laps > since { // Truncate rounds towards zero
 		laps -= x.Lap
 	}
 	return moment{now: t.Add(-laps), laps: laps}
@@ -251,7 +251,7 @@ func (m moment) bound(d *Device) bool {
 	return d != nil && !m.now.Before(d.Bound) && !reached(m.now, d.Unbound)
 }
 
-// alias returns what the device is called.
+// alias returns the alias of the device.
 func (m moment) alias(d *Device) string {
 	alias, since := d.Alias, time.Time{}
 	for _, r := range d.Renamed {
@@ -270,7 +270,7 @@ func (m moment) exists(s session) bool {
 // active reports whether the session receives passings.
 func (m moment) active(s *Session) bool { return !reached(m.now, s.Closed) }
 
-// passings returns those that have arrived and are still there.
+// passings returns the passings that have arrived and are not deleted.
 func (m moment) passings(s *Session) []Passing {
 	passings := s.Passings[:arrived(s.Passings, m.now.Add(1))]
 	removed := sort.Search(len(s.Removed), func(i int) bool { return s.Removed[i].After(m.now) })

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// DemoSpeed is how much faster than real the demo is meant to be played: a lap then takes about nine minutes.
+// DemoSpeed is the intended speed of the demo, as a multiple of real time. A lap takes about nine minutes.
 const DemoSpeed = 12
 
-// demoLap is how long the demo's story lasts, in race time.
+// demoLap is the length of a lap, in race time.
 const demoLap = 110 * time.Minute
 
-// Demo returns a day that repeats itself for ever and shows all that can happen to a session. The 5K has just begun
-// at start; the 10K begins 8 minutes of race time later, a mat of the 5K is closed by mistake after 18, START is
-// pressed again at the turn of the 10K after 32, and the finish of the 5K loses its network from 36 to 44. Divide
-// by speed for the wall clock. DemoConfig is the list of sessions to watch it with.
+// Demo returns a day that repeats forever and shows everything that can happen to a session. In race time, which is
+// speed times as fast as real time: the 5K starts at start, the 10K starts after 8 minutes, a mat of the 5K is closed
+// by mistake after 18, START is pressed again at the turn of the 10K after 32, and the finish of the 5K has no network
+// from 36 to 44. DemoConfig returns the configuration for it.
 func Demo(start time.Time, speed float64) Day {
-	start = start.Round(0) // by the clock on the wall also after the machine slept
+	start = start.Round(0) // use the wall clock: the monotonic clock stops while the machine sleeps
 	at := func(minutes float64) time.Time {
 		return start.Add(time.Duration(minutes * float64(time.Minute) / speed))
 	}
@@ -42,12 +42,12 @@ func Demo(start time.Time, speed float64) Day {
 	day.Device("FINISH-5K").Buffer(at(36), at(44))
 	day.Device("SPLIT-7K").Latency = 1500 * time.Millisecond
 
-	// The kids ran in the morning, and their session was closed after them.
+	// The kids ran in the morning. Their session was closed afterwards.
 	earlier := day.Device("KIDS RUN")
 	earlier.Sessions[0] = earlier.Sessions[0].shifted(-2 * time.Hour)
 	earlier.Close(start.Add(-30 * time.Minute))
 
-	// The backup at the finish was tried with a few chips, and then its antenna came off.
+	// The backup mat at the finish was tested with a few chips. Then its antenna came off.
 	backup := day.Device("FINISH-5K BACKUP")
 	tried := &backup.Sessions[0]
 	tried.Passings = nil
@@ -67,12 +67,12 @@ func Demo(start time.Time, speed float64) Day {
 	return day
 }
 
-// demoLaps is for how many laps DemoConfig declares when passings are due: six days at DemoSpeed, and as many waves as
-// a configuration may have.
+// demoLaps is the number of laps for which DemoConfig declares when passings are expected: six days at DemoSpeed. It is
+// the maximum number of waves in a configuration.
 const demoLaps = 1000
 
-// DemoConfig returns a sessions.yml that watches Demo(start, speed) at apiURL, the address of a Server including /v0.
-// Each lap is one more wave of the 5K and the 10K. The list of sessions comes last.
+// DemoConfig returns the content of a sessions.yml for Demo(start, speed). apiURL is the address of a Server, including
+// /v0. Each lap is another wave of the 5K and the 10K. The list of sessions comes last.
 func DemoConfig(apiURL string, start time.Time, speed float64) []byte {
 	start = start.Round(0)
 	after := func(minutes float64) time.Duration { return time.Duration(minutes * float64(time.Minute) / speed) }
@@ -86,7 +86,7 @@ func DemoConfig(apiURL string, start time.Time, speed float64) []byte {
 		{"5k", start, demoLaps},
 		{"10k", start.Add(after(8)), demoLaps},
 		{"kids", start.Add(-2 * time.Hour), 1},
-		{"half", start.AddDate(0, 0, 7), 1}, // its start mat is tried out early
+		{"half", start.AddDate(0, 0, 7), 1}, // its start mat is tested early
 	} {
 		guns := make([]string, race.laps)
 		for i := range guns {
@@ -97,7 +97,7 @@ func DemoConfig(apiURL string, start time.Time, speed float64) []byte {
 	yaml.WriteString("devices:\n")
 	for _, rule := range []struct {
 		name, alias, race string
-		from, until       float64 // when passings are due, in minutes of race time
+		from, until       float64 // when passings are expected, in minutes of race time
 		silentAfter       string
 	}{
 		{"start-5k", "START-5K", "5k", 0, 7, ""},

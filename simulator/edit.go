@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// The edits below are accidents. Each changes the data of its device, all sessions of it unless it says otherwise,
-// so several can be applied one after the other. Instants are those of the day's first lap.
+// The methods below simulate incidents. Each of them edits the data of its device, so several can be combined. They
+// affect all sessions of the device unless the comment names one. Times are those of the first lap.
 
-// edit replaces the passings of all sessions by what change makes of each; those for which it says false vanish.
+// edit replaces each passing of all sessions by the result of change. If change returns false, the passing is removed.
 func (d *Device) edit(change func(p Passing) (Passing, bool)) {
 	for i := range d.Sessions {
 		edited := make([]Passing, 0, len(d.Sessions[i].Passings))
@@ -22,14 +22,14 @@ func (d *Device) edit(change func(p Passing) (Passing, bool)) {
 	}
 }
 
-// Pause makes the device record nothing from one instant to the other: the session stays active, its count flat, and
-// what passed meanwhile never arrives.
+// Pause makes the device record nothing in a period. The session stays active, its count does not change, and the
+// passings of this period never arrive.
 func (d *Device) Pause(from, to time.Time) {
 	d.edit(func(p Passing) (Passing, bool) { return p, p.Arrived.Before(from) || !p.Arrived.Before(to) })
 }
 
-// Buffer cuts the device's network from one instant to the other: what passed meanwhile arrives all at once at the
-// end of it, with its old time stamps.
+// Buffer cuts the device's network in a period. The passings of this period arrive all at once at its end, with their
+// original time stamps.
 func (d *Device) Buffer(from, to time.Time) {
 	d.edit(func(p Passing) (Passing, bool) {
 		if !p.Arrived.Before(from) && p.Arrived.Before(to) {
@@ -39,7 +39,8 @@ func (d *Device) Buffer(from, to time.Time) {
 	})
 }
 
-// Skew sets the device's clock wrong, ahead by offset or behind by a negative one, for what arrives from then on.
+// Skew sets the device's clock wrong for all passings that arrive from then on: ahead by offset, or behind if offset is
+// negative.
 func (d *Device) Skew(from time.Time, offset time.Duration) {
 	d.edit(func(p Passing) (Passing, bool) {
 		if !p.Arrived.Before(from) {
@@ -49,18 +50,18 @@ func (d *Device) Skew(from time.Time, offset time.Duration) {
 	})
 }
 
-// Mute breaks the reader: the device stays connected and its session active, and no passing arrives any more.
+// Mute breaks the reader from then on. The device stays connected and its session active, but no passing arrives.
 func (d *Device) Mute(from time.Time) {
 	d.edit(func(p Passing) (Passing, bool) { return p, p.Arrived.Before(from) })
 }
 
-// Remove deletes the n oldest passings of the session that is open at that instant, as a crew deletes its tests.
+// Remove deletes the n oldest passings of the session that is open at that time, as a crew does after its tests.
 func (d *Device) Remove(at time.Time, n int) {
 	s := d.open(at)
 	s.Removed = append(slices.Clip(s.Removed), slices.Repeat([]time.Time{at}, n)...)
 }
 
-// Try lets n chips be held over the mat, one every two seconds.
+// Try adds the passings of n chips that the crew holds over the mat, one every two seconds.
 func (d *Device) Try(at time.Time, n int) {
 	s := d.open(at)
 	tried := slices.Clone(s.Passings)
@@ -71,15 +72,15 @@ func (d *Device) Try(at time.Time, n int) {
 	s.Passings = inOrder(tried)
 }
 
-// Die empties the battery: the level reaches 0 at that instant, and then there are neither passings nor telemetry.
+// Die empties the battery: the charge reaches 0 at that time. From then on there are no passings and no telemetry.
 func (d *Device) Die(at time.Time) {
 	d.Mute(at)
 	d.Battery.To, d.Battery.End = at, 0
 }
 
-// PressStart starts a new session on the device, which closes the one before it (documented); what passes from then on
-// goes to the new one. With a gap above 0 the old session closes at that instant and the new one comes so much later,
-// as when an operator presses stop and then START. It returns the new session's token.
+// PressStart starts a new session on the device, which closes the open one (documented). Later passings go to the new
+// session. If gap is above 0, the new session starts that much later than the old one is closed, as when an operator
+// presses stop and then START. It returns the new session's token.
 func (d *Device) PressStart(at time.Time, gap time.Duration) (token string) {
 	old := d.open(at)
 	next := *old
@@ -90,26 +91,26 @@ func (d *Device) PressStart(at time.Time, gap time.Duration) (token string) {
 	return next.Token
 }
 
-// Close closes the session that is open at that instant.
+// Close closes the session that is open at that time.
 func (d *Device) Close(at time.Time) { d.open(at).Closed = at }
 
-// Delete removes the session that is open at that instant; its token is unknown from then on.
+// Delete removes the session that is open at that time. From then on its token is unknown.
 func (d *Device) Delete(at time.Time) { d.open(at).Deleted = at }
 
-// Bind gives the device to the account only at that instant.
+// Bind adds the device to the account at that time, and not before.
 func (d *Device) Bind(at time.Time) { d.Bound = at }
 
-// Rename gives the device another alias from then on. Its sessions keep theirs.
+// Rename changes the alias of the device from then on. Its sessions keep their alias.
 func (d *Device) Rename(at time.Time, alias string) {
 	d.Renamed = append(d.Renamed, Renaming{at, alias})
 }
 
-// Unbind removes the device from the account, and with it its sessions (documented): their tokens are unknown from
-// then on (inferred).
+// Unbind removes the device and its sessions from the account (documented). From then on their tokens are unknown
+// (inferred).
 func (d *Device) Unbind(at time.Time) { d.Unbound = at }
 
-// Yesterday gives the device a session of the day before: its first one, 24 hours earlier, and closed after 12 hours if
-// not sooner. It returns that session's token, which is what stands in the file of whoever forgot to change it.
+// Yesterday adds a session of the day before: a copy of the first one, 24 hours earlier, and closed after at most 12
+// hours. It returns that session's token, which may still be in a sessions.yml that nobody updated.
 func (d *Device) Yesterday() (token string) {
 	old := d.Sessions[0].shifted(-24 * time.Hour)
 	old.Token = ID("yesterday's " + old.Token)
@@ -120,7 +121,7 @@ func (d *Device) Yesterday() (token string) {
 	return old.Token
 }
 
-// shifted returns the session as it would be so much later.
+// shifted returns a copy of the session with all times shifted.
 func (s Session) shifted(by time.Duration) Session {
 	s.Created = s.Created.Add(by)
 	if !s.Closed.IsZero() {
@@ -137,8 +138,8 @@ func (s Session) shifted(by time.Duration) Session {
 	return s
 }
 
-// open returns the session that receives passings at t. It panics when there is none: a scenario that closes what
-// does not exist would prove nothing.
+// open returns the session that receives passings at t. It panics if there is none, because the test would then prove
+// nothing.
 func (d *Device) open(t time.Time) *Session {
 	var newest *Session
 	for i := range d.Sessions {

@@ -8,35 +8,35 @@ import (
 	"time"
 )
 
-// Race describes a run from which Devices makes the mats and what they record. The same Race always gives the same
-// passings, and another mat changes nothing for the rest.
+// Race describes a race, from which Devices generates the mats and their passings. The same Race always gives the same
+// passings. Adding a mat does not change the passings at the existing mats.
 type Race struct {
 	Seed    uint64
 	Start   time.Time // of the first wave
 	Runners int
 	Mats    []Mat
 	Median  time.Duration // of the finish times
-	Spread  float64       // of their logarithm; 0.2 makes them 0.6 to 1.6 times the median
-	Waves   int           // runners start fastest first, in so many waves
+	Spread  float64       // standard deviation of their logarithm; with 0.2 they are 0.6 to 1.6 times the median
+	Waves   int           // number of waves; the fastest runners start first
 	WaveGap time.Duration // from one wave to the next
-	WaveLen time.Duration // a wave takes this long to cross the start
+	WaveLen time.Duration // how long a wave takes to cross the start
 
-	Open  time.Duration // the sessions are created this long before Start
-	Close time.Duration // and closed this long after it; 0: never
+	Open  time.Duration // how long before Start the sessions are created
+	Close time.Duration // how long after Start the sessions are closed; 0 means never
 
-	// Speed plays the race faster: what happens d after Start happens d/Speed after it. Open and Close are not
-	// scaled. 0 stands for 1.
+	// Speed is a multiple of real time: an event d after Start happens d/Speed after it. Open and Close are not scaled. 0
+	// means 1.
 	Speed float64
 }
 
 // Mat is one timing point of a race.
 type Mat struct {
 	Alias string
-	At    float64 // how far along the course: 0 is the start, 1 the finish
+	At    float64 // position on the course: 0 is the start, 1 is the finish
 }
 
-// FiveK returns a 5K with a start, a turn and a finish mat: START-5K, TURN-5K and FINISH-5K. Runners come in between
-// 18 and 55 minutes after the start.
+// FiveK returns a 5K with a start, a turn and a finish mat: START-5K, TURN-5K and FINISH-5K. Runners finish between 18
+// and 55 minutes after the start.
 func FiveK(start time.Time, runners int) Race {
 	return Race{
 		Seed: 5, Start: start, Runners: runners,
@@ -47,8 +47,8 @@ func FiveK(start time.Time, runners int) Race {
 	}
 }
 
-// TenK returns a 10K with a start, a turn and a finish mat: START-10K, TURN-10K and FINISH-10K. Runners come in
-// between 36 and 100 minutes after the start.
+// TenK returns a 10K with a start, a turn and a finish mat: START-10K, TURN-10K and FINISH-10K. Runners finish between
+// 36 and 100 minutes after the start.
 func TenK(start time.Time, runners int) Race {
 	return Race{
 		Seed: 10, Start: start, Runners: runners,
@@ -68,23 +68,23 @@ func NewDay(races ...Race) Day {
 	return day
 }
 
-// Chances of what happens to a runner or a chip, and how long a detection takes to reach the API.
 const (
-	dropsOut   = 0.015
-	missedRead = 0.003
-	readTwice  = 0.15
-	transit    = 500 * time.Millisecond
+	dropsOut   = 0.015                  // probability per runner
+	missedRead = 0.003                  // probability per passing
+	readTwice  = 0.15                   // probability per passing
+	transit    = 500 * time.Millisecond // from the mat to the API
 )
 
-// runner is somebody on the way, in race time.
+// runner is a runner, in race time.
 type runner struct {
 	start  time.Duration // after the race's Start
-	finish time.Duration // after the own start
-	gaveUp float64       // how far along the course; above 1: never
+	finish time.Duration // after the runner's own start
+	gaveUp float64       // position on the course; above 1 if never
 }
 
-// Devices returns a device for each mat, named like it, with one session. Ids and tokens are made from the mat's alias.
-// Every device reports its battery once a minute from the session's creation for 12 hours, while it drains.
+// Devices returns a device for each mat, with the same alias and one session. Ids and tokens are derived from the
+// alias. Every device reports its battery once a minute for 12 hours from the session's creation, while the charge
+// drops.
 func (r Race) Devices() []Device {
 	runners := r.field()
 	created := r.Start.Add(-r.Open)
@@ -118,7 +118,7 @@ func (r Race) Devices() []Device {
 	return devices
 }
 
-// field returns the runners. Finish times are log-normal, the tails beyond 2.4 standard deviations folded in.
+// field returns the runners. Finish times are log-normal; the tails beyond 2.4 standard deviations are folded back.
 func (r Race) field() []runner {
 	rng := rand.New(rand.NewPCG(r.Seed, 0))
 	finish := make([]time.Duration, r.Runners)
@@ -128,7 +128,7 @@ func (r Race) field() []runner {
 	slices.Sort(finish)
 	runners := make([]runner, r.Runners)
 	for i := range runners {
-		crowd := rng.Float64() // most cross the start soon after the gun, and then it thins out
+		crowd := rng.Float64() // squared below, because most runners cross the start soon after the gun
 		wave := i * max(r.Waves, 1) / r.Runners
 		runners[i] = runner{
 			start:  time.Duration(float64(wave)*float64(r.WaveGap) + crowd*crowd*float64(r.WaveLen)),
@@ -142,7 +142,7 @@ func (r Race) field() []runner {
 	return runners
 }
 
-// passings returns what the mat detects, in wall-clock time to the millisecond, as the API has it.
+// passings returns the passings at the mat, in real time and with milliseconds, as in the API.
 func (r Race) passings(mat Mat, runners []runner, rng *rand.Rand) []Passing {
 	speed := r.Speed
 	if speed <= 0 {
@@ -150,7 +150,7 @@ func (r Race) passings(mat Mat, runners []runner, rng *rand.Rand) []Passing {
 	}
 	passings := make([]Passing, 0, len(runners)+len(runners)/4)
 	for _, who := range runners {
-		// People slow down: up to 4 % faster than even pace early on.
+		// Runners slow down: at first they are up to 4 % faster than their average.
 		pace := mat.At * (1 - 0.04*(1-mat.At)*rng.Float64())
 		after := who.start + time.Duration(pace*float64(who.finish))
 		missed, twice, later := rng.Float64() < missedRead, rng.Float64() < readTwice, rng.Float64()
@@ -169,9 +169,9 @@ func (r Race) passings(mat Mat, runners []runner, rng *rand.Rand) []Passing {
 	return inOrder(passings)
 }
 
-// Many returns a day with n sessions, each on a device of its own, open from an hour before start and counting from 18
-// to 55 minutes after it. The first thousand all differ in their counts. Passings are shared, so 10,000 sessions take
-// little memory. Aliases are MAT-00001 and so on.
+// Many returns a day with n sessions, each on its own device. They are created an hour before start and receive
+// passings from 18 to 55 minutes after it. The first thousand all have different counts. Passings are shared, so 10,000
+// sessions need little memory. Aliases are MAT-00001 and so on.
 func Many(n int, start time.Time) Day {
 	race := FiveK(start, 1000)
 	race.Mats = race.Mats[2:]

@@ -18,7 +18,7 @@ import (
 	"rufus_exporter/window"
 )
 
-// state is what one answer says about a session.
+// state is the content of an answer about a session.
 type state struct {
 	Status   int       `json:"-"`
 	Token    string    `json:"token_session"`
@@ -30,7 +30,7 @@ type state struct {
 	Last     time.Time `json:"last"`
 }
 
-// viewer asks a day what it is like at some instant, without a connection in between: some tests ask very often.
+// viewer returns the answers of a day at any time, without a connection, because some tests need very many.
 type viewer struct {
 	t     *testing.T
 	api   *simulator.Server
@@ -44,7 +44,7 @@ func view(t *testing.T, day simulator.Day) *viewer {
 	return v
 }
 
-// at returns the first session of the answer, or only its status when there is none.
+// at returns the first session of the answer, or only the status if there is none.
 func (v *viewer) at(when time.Time, path string) state {
 	v.t.Helper()
 	v.clock.set(when)
@@ -75,7 +75,7 @@ func (v *viewer) at(when time.Time, path string) state {
 	return answer.Result[0]
 }
 
-// after returns the instant so many minutes after start.
+// after returns the time that many minutes after start.
 func after(minutes float64) time.Time {
 	return start.Add(time.Duration(minutes * float64(time.Minute)))
 }
@@ -91,7 +91,7 @@ func count(s simulator.Session, from, to time.Time) (n int) {
 }
 
 func TestEdits(t *testing.T) {
-	// The turn of a 5K, whose runners come by from minute 10 to 29, and the accident between minutes 15 and 20.
+	// The turn of a 5K, which runners pass from minute 10 to 29, and an incident between minutes 15 and 20.
 	clean := simulator.NewDay(simulator.FiveK(start, 500)).Device("turn-5k").Sessions[0]
 	from, to := after(15), after(20)
 	total := len(clean.Passings)
@@ -107,7 +107,7 @@ func TestEdits(t *testing.T) {
 		status   int    // 0 for 200
 		active   bool
 		passings int
-		last     time.Time // zero: whatever
+		last     time.Time // zero: any
 	}
 	tests := map[string]struct {
 		edit func(d *simulator.Device)
@@ -278,7 +278,7 @@ func TestEditOfNothingPanics(t *testing.T) {
 	}
 }
 
-// Battery and status are asked for by page, so they have a test of their own.
+// Battery and status are in the list of devices, so they have their own test.
 func TestTelemetry(t *testing.T) {
 	battery := simulator.Battery{From: start, To: after(100), Every: time.Minute, Start: 100, End: 50}
 	tests := map[string]struct {
@@ -373,7 +373,7 @@ func TestRace(t *testing.T) {
 	}
 }
 
-// Each wave is dense when it starts and then thins out, and most finish around the middle.
+// Each wave is dense at first and then thins out. Most runners finish around the middle.
 func TestRaceHasWavesAndPeak(t *testing.T) {
 	day := simulator.NewDay(simulator.FiveK(start, 2000))
 	begin := day.Device("START-5K").Sessions[0]
@@ -453,8 +453,8 @@ func TestMany(t *testing.T) {
 	}
 }
 
-// Over two laps of the demo, a session, which is a token and a creation date, never counts down, never reopens, and
-// its stamps belong to its lap; and the second lap repeats the first.
+// Over two laps of the demo, the count of a session (a token and a creation date) never falls, a closed session stays
+// closed, and time stamps are within its lap. The second lap repeats the first.
 func TestDemoCountsNeverFall(t *testing.T) {
 	day := simulator.Demo(start, simulator.DemoSpeed)
 	v := view(t, day)
@@ -487,7 +487,7 @@ func TestDemoCountsNeverFall(t *testing.T) {
 	}
 }
 
-// What people are told the demo shows, at the speed at which they see it.
+// What the documentation says about the demo, at the demo's speed.
 func TestDemoStory(t *testing.T) {
 	day := simulator.Demo(start, simulator.DemoSpeed)
 	if day.Lap < 8*time.Minute || day.Lap > 12*time.Minute {
@@ -508,7 +508,7 @@ func TestDemoStory(t *testing.T) {
 		return v.at(after(minutes), path)
 	}
 
-	// Something counts in every quarter of the first minute, and in every half minute until the race is over.
+	// There are passings in every quarter of the first minute, and in every half minute until the race is over.
 	total := func(minutes float64) (n int) {
 		for name := range entries {
 			n += look(name, minutes).Passings
@@ -526,11 +526,11 @@ func TestDemoStory(t *testing.T) {
 		}
 	}
 
-	// Closed by mistake within two minutes, while others count.
+	// One is closed by mistake within two minutes while others count.
 	if a, b := look("split-3k", 1.4), look("split-3k", 2); !a.Active || b.Active || b.Passings < 50 {
 		t.Errorf("split-3k: %+v, then %+v", a, b)
 	}
-	// START pressed again within three: the token freezes, the device counts on.
+	// START is pressed again within three minutes: the token's count stops, the device's goes on.
 	a, b, c := look("turn-10k", 2.6), look("turn-10k", 3), look("turn-10k", 4)
 	if !a.Active || a.Passings < 50 || !b.Active || b.Token == a.Token || !b.Created.After(a.Created) ||
 		c.Passings <= b.Passings {
@@ -540,7 +540,7 @@ func TestDemoStory(t *testing.T) {
 	if frozen.Active || frozen.Passings < a.Passings || frozen != later || frozen.Token != a.Token {
 		t.Errorf("turn-10k-token: %+v, then %+v", frozen, later)
 	}
-	// Network lost, then a burst.
+	// The network is lost. Later all passings arrive at once.
 	if a, b, c := look("finish-5k", 3.05), look("finish-5k", 3.65), look("finish-5k", 3.7); a.Passings != b.Passings ||
 		c.Passings < b.Passings+50 || !b.Active {
 		t.Errorf("finish-5k: %d, then %d, then %d", a.Passings, b.Passings, c.Passings)
@@ -602,8 +602,8 @@ func TestDemoConfig(t *testing.T) {
 	}
 }
 
-// What the demo declares is true: every passing of a mat is due when it arrives, in every lap, and no mat has to wait
-// long for its first one.
+// What the demo declares is true: every passing arrives in its mat's window, in every lap, and the first one soon after
+// the start of the window.
 func TestDemoWindows(t *testing.T) {
 	t.Setenv(config.KeyVariable, "")
 	for _, speed := range []float64{1, 7, simulator.DemoSpeed} {
@@ -665,7 +665,7 @@ func TestDemoWindows(t *testing.T) {
 
 type demoEntry struct{ follows, id, race string }
 
-// followed returns what the configuration makes of the devices of the day.
+// followed returns the entries that the configuration creates for the day's devices.
 func followed(cfg *config.Config, day simulator.Day) []entry.Entry {
 	var devices []discovery.Device
 	for _, d := range day.Devices {

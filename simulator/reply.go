@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// query is all that an answer depends on, besides the day and the time.
+// query is the part of a request that the answer depends on.
 type query struct {
 	get    bool
 	key    string
@@ -29,7 +29,7 @@ const (
 	callDevices      // GET /devices
 )
 
-// parse takes a request apart. That the case of tokens and ids does not matter is a guess: it is unknown.
+// parse returns the query of a request. It is unknown whether the case of tokens and ids matters; here it does not.
 func parse(r *http.Request) query {
 	q := query{get: r.Method == http.MethodGet, key: r.Header.Get("api_key")}
 	if q.key == "" {
@@ -59,23 +59,23 @@ func parse(r *http.Request) query {
 	return q
 }
 
-// asksFor reports whether q is for that page of the list of devices.
+// asksFor reports whether q requests that page of the list of devices.
 func (q query) asksFor(page int) bool {
 	asked, err := positive(q.values.Get("page"), 1)
 	return q.call == callDevices && err == nil && asked == page
 }
 
-// reply is what happens to a request.
+// reply is the answer to a request.
 type reply struct {
 	latency    time.Duration
-	drop       bool // of the connection, instead of the rest
+	drop       bool // close the connection instead of answering
 	status     int
 	retryAfter string
 	body       []byte
 	about      Answer // empty unless status is 200 and the answer is about one session or device
 }
 
-// reply is the API: what it answers to q at t.
+// reply returns the API's answer to q at t.
 func (x *index) reply(t time.Time, q query) reply {
 	m := x.moment(t)
 	latency, fault := x.fault(m.now, q)
@@ -94,11 +94,11 @@ func (x *index) reply(t time.Time, q query) reply {
 	return a
 }
 
-// fault returns how long q waits at t, and the fault that then answers it, if one does.
+// fault returns the latency of q at t, and the fault that answers it, nil if none does.
 func (x *index) fault(t time.Time, q query) (latency time.Duration, answers *Fault) {
 	for i := range x.Faults {
 		f := &x.Faults[i]
-		if !f.there(t) || f.Only != "" && !strings.EqualFold(f.Only, q.id) || f.Page != 0 && !q.asksFor(f.Page) {
+		if !f.active(t) || f.Only != "" && !strings.EqualFold(f.Only, q.id) || f.Page != 0 && !q.asksFor(f.Page) {
 			continue
 		}
 		latency += f.Latency
@@ -109,8 +109,8 @@ func (x *index) fault(t time.Time, q query) (latency time.Duration, answers *Fau
 	return latency, answers
 }
 
-// there reports whether the fault is there at t.
-func (f *Fault) there(t time.Time) bool {
+// active reports whether the fault affects requests at t.
+func (f *Fault) active(t time.Time) bool {
 	if t.Before(f.From) || !t.Before(f.To) {
 		return false
 	}
@@ -121,14 +121,14 @@ func (f *Fault) retryAfter(t time.Time) string {
 	switch {
 	case f.RetryAfter <= 0:
 		return ""
-	case f.RetryAfterDate: // a date has no fractions, so the next whole second
+	case f.RetryAfterDate: // a date has whole seconds: round up
 		return t.Add(f.RetryAfter + time.Second - 1).UTC().Format(http.TimeFormat)
 	default:
 		return strconv.FormatInt(int64((f.RetryAfter+time.Second-1)/time.Second), 10)
 	}
 }
 
-// faultBody returns what may accompany an error: the documented null, HTML, nothing.
+// faultBody returns the body of an error: the documented null, HTML or nothing.
 func faultBody(status int) []byte {
 	switch {
 	case status == http.StatusInternalServerError:
@@ -166,8 +166,8 @@ func (x *index) answer(m moment, q query) reply {
 	}
 }
 
-// sessionJSON is a session as the API writes it. The list of a device's sessions leaves out duration, first and last
-// (documented); a session without passings has no first and last (inferred).
+// sessionJSON is a session in an answer. The list of a device's sessions omits duration, first and last (documented). A
+// session without passings has no first and last (inferred).
 type sessionJSON struct {
 	Token    string `json:"token_session"`
 	Alias    string `json:"alias,omitempty"`
@@ -179,13 +179,13 @@ type sessionJSON struct {
 	Last     string `json:"last,omitempty"`
 }
 
-// instant writes t as it is at m.
+// instant formats t, shifted to the current lap.
 func (m moment) instant(t time.Time) string {
 	return t.Add(m.laps).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-// describe returns all that the API says about a session. Duration is two hours after the creation, as in the
-// documented example; what it means is unknown.
+// describe returns the complete answer about a session. As in the documented example, duration is two hours after the
+// creation; its meaning is unknown.
 func (m moment) describe(s *Session) sessionJSON {
 	passings := m.passings(s)
 	j := sessionJSON{
@@ -295,7 +295,7 @@ func encode(c content, enveloped bool) []byte {
 	return body
 }
 
-// deviceJSON is a device in the list of devices (documented). Those that point may be null.
+// deviceJSON is a device in the list of devices (documented). Pointers may be null.
 type deviceJSON struct {
 	ID           string  `json:"deviceid"`
 	Type         string  `json:"type"`
@@ -312,10 +312,10 @@ type deviceJSON struct {
 	Telemetry    *string `json:"last_telemetry_at"`
 }
 
-// maxPage is the documented default and limit of a page of devices.
+// maxPage is the documented default and maximum size of a page of devices.
 const maxPage = 5000
 
-// list answers GET /devices, in the envelope that is documented for it.
+// list answers GET /devices, with the envelope that is documented for it.
 func (x *index) list(m moment, values url.Values) reply {
 	size := x.PageSize
 	if size <= 0 {
@@ -335,7 +335,7 @@ func (x *index) list(m moment, values url.Values) reply {
 		}
 	}
 	from := len(all)
-	if page <= len(all)/limit+1 { // else the product might overflow
+	if page <= len(all)/limit+1 { // otherwise the product might overflow
 		from = min((page-1)*limit, len(all))
 	}
 	to := min(from+limit, len(all))
@@ -343,7 +343,7 @@ func (x *index) list(m moment, values url.Values) reply {
 		Description: "Success",
 		Pagination:  &pagination{Page: page, Limit: limit, Total: len(all), HasMore: to < len(all)},
 	}
-	if from < to { // else the result is absent, which is documented as possible
+	if from < to { // otherwise there is no result, as documented
 		result := make([]deviceJSON, 0, to-from)
 		for _, d := range all[from:to] {
 			result = append(result, m.device(d))
@@ -353,7 +353,7 @@ func (x *index) list(m moment, values url.Values) reply {
 	return reply{status: http.StatusOK, body: encode(c, true)}
 }
 
-// positive reads a whole number from 1, or returns preset when text is empty.
+// positive parses a whole number above 0. If text is empty, it returns preset.
 func positive(text string, preset int) (int, error) {
 	if text == "" {
 		return preset, nil
@@ -365,8 +365,8 @@ func positive(text string, preset int) (int, error) {
 	return int(n), err
 }
 
-// device describes d. The values of device_status are unknown; ONLINE and OFFLINE, by whether telemetry came within
-// five minutes, are made up.
+// device returns the answer about d. The values of device_status are unknown. ONLINE and OFFLINE are made up: a device
+// is online if its last telemetry is at most five minutes old.
 func (m moment) device(d *Device) deviceJSON {
 	j := deviceJSON{
 		ID: d.ID, Type: d.Type, Model: d.Model, Alias: m.alias(d), SerialNumber: d.SerialNumber,
@@ -390,7 +390,7 @@ func (m moment) device(d *Device) deviceJSON {
 	return j
 }
 
-// optional writes an instant, or null for the zero one.
+// optional formats t like instant; nil if t is zero.
 func (m moment) optional(t time.Time) *string {
 	if t.IsZero() {
 		return nil

@@ -10,12 +10,11 @@ import (
 	"time"
 )
 
-// Server answers as the RUFUS Cloud API would, under the path /v0. It is an http.Handler without goroutines or timers
-// of its own, for use by many clients at once.
+// Server answers requests like the RUFUS Cloud API, under the path /v0. It is an http.Handler without goroutines or
+// timers, and safe for concurrent use.
 type Server struct {
-	// Now is the API's clock, and Sleep how a slow answer waits: until d has passed, or with an error, upon which the
-	// connection is dropped, as soon as ctx ends because the client left. New sets both to the real ones; they may be
-	// replaced before the first request.
+	// Now is the API's clock. Sleep delays a slow answer by d. If the client leaves first, ctx is done, Sleep returns an
+	// error, and the connection is dropped. New sets both to the real ones. They may be replaced before the first request.
 	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error
 
@@ -27,34 +26,34 @@ type Server struct {
 	served   map[string]Answer
 }
 
-// Requests counts what a Server was asked.
+// Requests counts the requests to a Server.
 type Requests struct {
 	Session   int            // GET /v0/sessions/{token}
 	Active    int            // GET /v0/sessions/device/{id}/active
 	History   int            // GET /v0/sessions/device/{id}
 	Devices   int            // GET /v0/devices
 	Other     int            // any other path
-	Refused   int            // not a GET; counted nowhere else
-	Throttled int            // answered with 429; counted above as well
-	Peak      int            // most at a time
-	By        map[string]int // by token or device id, upper case, whether known or not
+	Refused   int            // not a GET; not counted above
+	Throttled int            // answered with 429; also counted above
+	Peak      int            // maximum number of concurrent requests
+	By        map[string]int // by token or device id, in upper case, also for unknown ones
 }
 
-// Total returns how many requests there were.
+// Total returns the number of requests.
 func (r Requests) Total() int {
 	return r.Session + r.Active + r.History + r.Devices + r.Other + r.Refused
 }
 
-// Answer is what was said about a session.
+// Answer is the content of an answer about a session.
 type Answer struct {
-	At       time.Time // when it was asked for
+	At       time.Time // of the request
 	Token    string
 	Active   bool
 	Passings int
 }
 
-// New returns a server that plays day by the real clock. It panics when two sessions or two devices of day have the
-// same id.
+// New returns a server for day that uses the real clock. It panics if two sessions or two devices of day have the same
+// id.
 func New(day Day) *Server {
 	s := &Server{Now: time.Now, Sleep: sleep, served: make(map[string]Answer)}
 	s.requests.By = make(map[string]int)
@@ -73,8 +72,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Set lets change edit a copy of the day, which is played from the next request on. Requests are counted on. A list
-// of passings may be replaced but not written into, since others read it meanwhile.
+// Set calls change to edit a copy of the day, which is used from the next request on. It does not reset the counts of
+// requests. change may replace a list of passings but must not modify it, because concurrent requests read it.
 func (s *Server) Set(change func(day *Day)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,8 +91,8 @@ func (s *Server) Requests() Requests {
 	return r
 }
 
-// Served returns the last successful answer to a question about a token or device id, whose case does not matter. For
-// a device without an active session it is about the newest one.
+// Served returns the last successful answer about a token or device id, ignoring case. If a device has no active
+// session, the answer is about its newest one.
 func (s *Server) Served(id string) (answer Answer, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,7 +130,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header.Set("Allow", http.MethodGet)
 	}
 	w.WriteHeader(reply.status)
-	_, _ = w.Write(reply.body) // a client that left is none of the API's business
+	_, _ = w.Write(reply.body) // an error means that the client has left
 }
 
 func (s *Server) arrived(q query, a reply) {

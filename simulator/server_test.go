@@ -20,7 +20,7 @@ import (
 
 var start = time.Date(2026, 5, 10, 9, 0, 0, 0, time.UTC)
 
-// clock is one that a test turns.
+// clock is a fake clock.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -38,7 +38,7 @@ func (c *clock) set(t time.Time) {
 	c.now = t
 }
 
-// play serves day over HTTP at the instant start.
+// play serves day over HTTP. Its clock starts at start.
 func play(t *testing.T, day simulator.Day) (api *simulator.Server, url string, at *clock) {
 	t.Helper()
 	api, at = simulator.New(day), &clock{now: start}
@@ -55,7 +55,7 @@ type received struct {
 	body   string
 }
 
-// ask sends a request with the demo's key and header as pairs of name and value.
+// ask sends a request with the demo's key. header is pairs of name and value.
 func ask(t *testing.T, method, url string, header ...string) received {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
@@ -78,10 +78,10 @@ func ask(t *testing.T, method, url string, header ...string) received {
 	return received{resp.StatusCode, resp.Header, string(body)}
 }
 
-// noSleep lets slow answers come at once.
+// noSleep sends slow answers without delay.
 func noSleep(context.Context, time.Duration) error { return nil }
 
-// small is a day with one of each kind of session.
+// small returns a day with one session of each kind.
 func small() simulator.Day {
 	passings := make([]simulator.Passing, 3)
 	for i := range passings {
@@ -218,8 +218,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// What the API answers must depend on nothing but the day and the time: not on the order of questions, and not on
-// the server that is asked.
+// Answers depend only on the day and the time, not on the order of requests or on the server.
 func TestSameTimeSameAnswer(t *testing.T) {
 	day := simulator.Demo(start, simulator.DemoSpeed)
 	_, one, oneAt := play(t, day)
@@ -344,7 +343,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// Devices come, go and are renamed; some have no alias or that of another.
+// Devices are added, removed and renamed. Some have no alias, or the same alias as another.
 func TestListOfDevicesOfADay(t *testing.T) {
 	day := simulator.Many(5, start)
 	day.Devices[0].Rename(start.Add(2*time.Minute), "THIRD")
@@ -374,7 +373,7 @@ func TestListOfDevicesOfADay(t *testing.T) {
 	}
 }
 
-// A list can fail half-way.
+// A list can fail in the middle.
 func TestFaultOfAPage(t *testing.T) {
 	day := simulator.Many(3, start)
 	day.PageSize = 1
@@ -513,7 +512,7 @@ func TestOutageDropsTheConnection(t *testing.T) {
 	}
 }
 
-// A slow answer must not outlive the client that asked, or tests could not end.
+// A slow answer must end when its client leaves. Otherwise tests would not end.
 func TestSlowAnswerEndsWithItsClient(t *testing.T) {
 	day := small()
 	day.Devices[0].Latency = time.Hour
@@ -577,7 +576,7 @@ func TestSet(t *testing.T) {
 	if body := ask(t, http.MethodGet, url+"/sessions/TOKEN-A2").body; !strings.Contains(body, `"active":false`) {
 		t.Errorf("old session: %s", body)
 	}
-	// What the rules of the API cut off comes back when its reason goes.
+	// Passings that the API's rules removed come back when the cause is removed.
 	api.Set(func(day *simulator.Day) {
 		d := day.Device("start")
 		d.Sessions = d.Sessions[:1]
@@ -640,7 +639,7 @@ func TestSameIDTwicePanics(t *testing.T) {
 	}
 }
 
-// ExampleServer asks a simulated API what happened half an hour into a 5K.
+// ExampleServer shows what the API answers half an hour into a simulated 5K.
 func ExampleServer() {
 	gun := time.Date(2026, 5, 10, 9, 0, 0, 0, time.UTC)
 	day := simulator.NewDay(simulator.FiveK(gun, 500))

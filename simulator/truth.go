@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// Truth is what is so about a token or device id, whatever the API tells of it.
+// Truth is the real state of a session or device, even if a fault hides it from clients.
 type Truth struct {
-	Known    bool      // the API knows the session, or the device
+	Known    bool      // the API knows the session or the device
 	Session  bool      // there is a session: that of the token, or the newest of the device
 	Active   bool      // the session receives passings
-	Created  time.Time // the session
+	Created  time.Time // when the session was created
 	Passings int
 	Latency  time.Duration // of requests for it
-	Fault    *Fault        // answers requests for it; nil: none does
+	Fault    *Fault        // the fault that answers requests for it; nil if there is none
 }
 
-// Truth returns what is so now.
+// Truth returns the current state of the session with that token, or of the device with that id, ignoring case.
 func (s *Server) Truth(id string) Truth {
 	x, t := s.index.Load(), s.Now()
 	m := x.moment(t)

@@ -9,7 +9,7 @@ import (
 	"rufus_exporter/simulator"
 )
 
-// Each passing that somebody deletes makes the count fall by one, in its session only.
+// Each deleted passing reduces the count by one, only in its own session.
 func TestRemove(t *testing.T) {
 	day := simulator.NewDay(simulator.FiveK(start, 50))
 	d := day.Device("FINISH-5K")
@@ -41,7 +41,7 @@ func TestFaultThatComesAndGoes(t *testing.T) {
 	}
 }
 
-// The truth about a session is what the API tells, except when a fault keeps it from that.
+// The truth about a session is what the API answers, unless a fault hides it.
 func TestTruth(t *testing.T) {
 	day := simulator.NewDay(simulator.FiveK(start, 50))
 	turn := day.Device("TURN-5K")

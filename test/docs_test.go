@@ -212,7 +212,7 @@ func knownKeys(t *testing.T, text string) []string {
 	if err == nil {
 		t.Fatalf("%s is valid", text)
 	}
-	lists := all(`known here: (.*)`, err.Error())
+	lists := all(`valid keys: (.*)`, err.Error())
 	if len(lists) != 1 {
 		t.Fatalf("no known keys in: %s", err)
 	}

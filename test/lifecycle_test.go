@@ -59,7 +59,7 @@ func TestExitCodes(t *testing.T) {
 		"no such port":        {valid, []string{"--web.listen-address=:99999"}, exitUsage, "", "--web.listen-address"},
 		"unknown log level":   {valid, []string{"--log.level=loud"}, exitUsage, "", "loud"},
 		"no web config":       {valid, []string{"--web.config.file=nowhere.yml"}, exitUsage, "", "nowhere.yml"},
-		"demo and a check":    {valid, []string{"--demo", "--config.check"}, exitUsage, "", "--demo has a configuration of its own"},
+		"demo and a check":    {valid, []string{"--demo", "--config.check"}, exitUsage, "", "--demo uses a built-in configuration"},
 		"demo and a file": {
 			valid, []string{"--demo", "--config.file=sessions.yml"}, exitUsage, "", "leave out --config.file",
 		},

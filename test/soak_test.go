@@ -465,7 +465,7 @@ func TestEachGetsItsTurn(t *testing.T) {
 			t.Fatalf("after %d scrapes only %d of %d sessions had their turn", scrape, len(seen), sessions)
 		}
 	}
-	if said := strings.Count(e.output.String(), "not all sessions can be asked"); said != 1 {
+	if said := strings.Count(e.output.String(), "not all sessions can be fetched"); said != 1 {
 		t.Errorf("the log says %d times that the settings do not suffice", said)
 	}
 }

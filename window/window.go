@@ -1,4 +1,4 @@
-// Package window is about the times in which passings are due at a mat, as the crew declares them.
+// Package window handles the periods in which passings are expected at a mat, as the crew declares them.
 package window
 
 import (
@@ -7,13 +7,12 @@ import (
 	"time"
 )
 
-// Window is a stretch of time. It is open from From on and no longer at Until.
+// Window is the period from From, inclusive, to Until, exclusive.
 type Window struct {
 	From, Until time.Time
 }
 
-// Merge returns the same time in as few windows as possible, sorted: those that overlap or touch become one. The
-// windows themselves are not changed.
+// Merge returns the windows sorted, with those that overlap or touch joined into one. It does not modify windows.
 func Merge(windows []Window) []Window {
 	var merged []Window
 	for _, w := range slices.SortedFunc(slices.Values(windows), byFrom) {
@@ -30,9 +29,9 @@ func Merge(windows []Window) []Window {
 
 func byFrom(a, b Window) int { return a.From.Compare(b.From) }
 
-// At returns the window that matters at an instant: the open one, else the next, else the last. The windows must be
-// merged. It reports whether there is any.
-func At(windows []Window, now time.Time) (Window, bool) {
+// At returns the window to report at now: the open one, else the next, else the last. ok is false if there are no
+// windows. The windows must be merged.
+func At(windows []Window, now time.Time) (w Window, ok bool) {
 	if len(windows) == 0 {
 		return Window{}, false
 	}

@@ -49,7 +49,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// Zones do not matter, instants do.
+// Time zones do not matter.
 func TestMergeAcrossZones(t *testing.T) {
 	got := window.Merge([]window.Window{
 		{From: minute(0), Until: minute(10).UTC()},
@@ -89,7 +89,7 @@ func TestAt(t *testing.T) {
 	}
 }
 
-// Merged windows cover the very minutes that the windows cover, and neither overlap nor touch.
+// Merged windows cover the same minutes as the windows, and neither overlap nor touch.
 func TestMergeRandom(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 1000 {

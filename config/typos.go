@@ -9,9 +9,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Slips are what people type that YAML takes for something else: it either makes text of it, or reports an error in a
-// place further down. What they have in common is that the lines of the file, rather than its values, tell what
-// happened.
+// This file finds typing errors that YAML reads as something else. YAML either accepts them as text, or reports an
+// error further down. They are visible only in the lines of the file, not in its values.
 
 // settings are all keys that the file may have.
 const settings = `api|sessions|races|devices|` +
@@ -21,30 +20,31 @@ const settings = `api|sessions|races|devices|` +
 	`token|device|name|race|labels|expected|silent_after|from|until|start|alias|serial_number|ignore`
 
 var (
-	// settingSlip is a setting without its ": ". The groups are the setting and what is there instead.
-	settingSlip = regexp.MustCompile(`^(?:- +)?(` + settings + `)(:[^\s]|\s*=|\s+[^\s:=#])`)
-	// keptSlip is the same for a setting whose value has a ": " in it, so that both became a key.
-	keptSlip = regexp.MustCompile(`^(` + settings + `)(:[^\s]|\s*=|\s+[{\[])`)
-	// keySlip is the same for a key of any name, such as {from:14m}, where nothing else can be meant.
-	keySlip = regexp.MustCompile(`^(\w+)(:[^\s]|\s*=|\s+[^\s:=])`)
-	// swallowed is a setting within a text.
+	// settingTypo matches a setting without its ": ". Its groups are the setting and what is there instead.
+	settingTypo = regexp.MustCompile(`^(?:- +)?(` + settings + `)(:[^\s]|\s*=|\s+[^\s:=#])`)
+	// mergedTypo is the same for a setting whose value contains ": ", so that YAML merges both into a key.
+	mergedTypo = regexp.MustCompile(`^(` + settings + `)(:[^\s]|\s*=|\s+[{\[])`)
+	// keyTypo is the same for any key, such as {from:14m}, in places where only a key is allowed.
+	keyTypo = regexp.MustCompile(`^(\w+)(:[^\s]|\s*=|\s+[^\s:=])`)
+	// swallowed matches a setting inside a text.
 	swallowed = regexp.MustCompile(`\s(?:` + settings + `):(?:\s|$)`)
 	variable  = regexp.MustCompile(`\$[{(]|\{\{|^\$[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 const (
-	holdsVariable = "holds a variable, which nothing replaces"
-	remedyKey     = "set $" + KeyVariable + " or $" + KeyFileVariable + " in the environment and remove the setting, " +
-		"or give key_file the path of a file that holds the key"
-	remedyNoVariable = "write the value itself; only the API key can come from the environment, by $" + KeyVariable +
+	hasVariable = "contains a variable, but variables are not expanded"
+	remedyKey   = "set $" + KeyVariable + " or $" + KeyFileVariable + " in the environment and remove the setting, " +
+		"or set key_file to the path of a file that contains the key"
+	remedyNoVariable = "write the value itself; only the API key can come from the environment, from $" + KeyVariable +
 		" or $" + KeyFileVariable
-	remedyQuote = "put the same quote at both ends of the value"
+	unclosedQuote = "a quote is not closed in this line"
+	remedyQuote   = "put the same quote at both ends of the value"
 )
 
-// isVariable reports whether text was meant to be replaced by something else, as a shell or a template would.
+// isVariable reports whether text looks like a variable that a shell or a template would expand.
 func isVariable(text string) bool { return variable.MatchString(text) }
 
-// refuseSetting refuses a setting without its ": ".
+// refuseSetting refuses a setting without its ": ". instead is what follows the setting.
 func (d *decoder) refuseSetting(line int, setting, instead string) {
 	what := "there is no colon after "
 	switch {
@@ -56,8 +56,9 @@ func (d *decoder) refuseSetting(line int, setting, instead string) {
 	d.refuse(line, what+quote("key", setting), `write it as "name: value", with a colon and a space`)
 }
 
-// refuseSlip refuses a text that is one only because a setting in it lacks the ": ", and reports whether it did.
-func (d *decoder) refuseSlip(pattern *regexp.Regexp, n *node) bool {
+// refuseTypo refuses a plain text that matches pattern: it was meant as a setting but lacks the ": ". It reports
+// whether it did.
+func (d *decoder) refuseTypo(pattern *regexp.Regexp, n *node) bool {
 	if n.Kind != yaml.ScalarNode || n.Style != 0 {
 		return false
 	}
@@ -69,9 +70,9 @@ func (d *decoder) refuseSlip(pattern *regexp.Regexp, n *node) bool {
 	return true
 }
 
-// slip refuses a value that took the lines below it in. One that is wrong for another reason may go on over several
-// lines for no other reason than a quote that is not closed.
-func (d *decoder) slip(value *node, wrong bool) bool {
+// typo refuses a value that includes lines below it because of a typing error, and reports whether it did. wrong is
+// whether the value is invalid for another reason; then an unclosed quote is the more likely cause.
+func (d *decoder) typo(value *node, wrong bool) bool {
 	first := value.Line - 1
 	if value.Kind != yaml.ScalarNode || first < 0 || first >= len(d.raw) {
 		return false
@@ -79,7 +80,7 @@ func (d *decoder) slip(value *node, wrong bool) bool {
 	switch value.Style {
 	case yaml.DoubleQuotedStyle, yaml.SingleQuotedStyle:
 		if leavesOpen(d.raw[first]) != 0 && (wrong || swallowed.MatchString(value.Value)) {
-			d.refuse(value.Line, "a quote is not closed in this line", remedyQuote)
+			d.refuse(value.Line, unclosedQuote, remedyQuote)
 			return true
 		}
 	case 0:
@@ -89,7 +90,7 @@ func (d *decoder) slip(value *node, wrong bool) bool {
 			if line == "" || !strings.Contains(value.Value, line) {
 				break
 			}
-			if match := settingSlip.FindStringSubmatch(line); match != nil {
+			if match := settingTypo.FindStringSubmatch(line); match != nil {
 				d.refuseSetting(i+1, match[1], match[2])
 				found = true
 			}
@@ -99,12 +100,13 @@ func (d *decoder) slip(value *node, wrong bool) bool {
 	return false
 }
 
-// slipInSyntax looks for the cause of a syntax error in the line with that index and in those above it.
-func (d *decoder) slipInSyntax(at int) bool {
-	// A quote that is not closed ends where the next one begins, which may be many lines below.
+// typoInSyntax searches the line with index at, and those above it, for a typing error that explains a syntax error. It
+// refuses the error and reports whether it found one.
+func (d *decoder) typoInSyntax(at int) bool {
+	// An unclosed quote ends where the next one starts, which may be many lines below.
 	for i, seen := at, []byte(nil); i >= 0; i-- {
 		if quote := leavesOpen(d.raw[i]); quote != 0 && !bytes.ContainsRune(seen, rune(quote)) {
-			d.refuse(i+1, "a quote is not closed in this line", remedyQuote)
+			d.refuse(i+1, unclosedQuote, remedyQuote)
 			return true
 		}
 		if i < at {
@@ -112,12 +114,12 @@ func (d *decoder) slipInSyntax(at int) bool {
 		}
 	}
 	if isVariable(string(d.raw[at])) {
-		d.refuse(at+1, "there is a variable, which nothing replaces", remedyNoVariable)
+		d.refuse(at+1, "the line "+hasVariable, remedyNoVariable)
 		return true
 	}
 	found := false
 	for i := at; i >= 0; i-- {
-		match := settingSlip.FindSubmatch(bytes.TrimSpace(d.raw[i]))
+		match := settingTypo.FindSubmatch(bytes.TrimSpace(d.raw[i]))
 		if match != nil {
 			d.refuseSetting(i+1, string(match[1]), string(match[2]))
 			found = true
@@ -128,8 +130,8 @@ func (d *decoder) slipInSyntax(at int) bool {
 	return found
 }
 
-// leavesOpen returns the quote that a line opens and does not close, 0 when there is none. A quote opens a value only
-// at the value's beginning.
+// leavesOpen returns the quote that a line opens and does not close, 0 if there is none. Only at the start of a value
+// does a quote open anything.
 func leavesOpen(line []byte) byte {
 	open, fresh := byte(0), true
 	for i := 0; i < len(line); i++ {
@@ -153,10 +155,10 @@ func leavesOpen(line []byte) byte {
 	return open
 }
 
-// quotes are the characters that people put around a value, those of word processors among them.
+// quotes are the characters that people put around a value, including those of word processors.
 const quotes = `"'` + "`“”„‘’«»"
 
-// quotedAtOneEnd reports whether a plain value has a quote at an end: YAML takes it for a part of the text.
+// quotedAtOneEnd reports whether a plain value starts or ends with a quote. YAML reads that quote as part of the text.
 func quotedAtOneEnd(value *node) bool {
 	if value.Kind != yaml.ScalarNode || value.Style != 0 || value.Value == "" {
 		return false
