@@ -36,7 +36,7 @@ const (
 Go to split-3k: press START if the box is not recording.
 It was closed 1m 0s ago, its last passing was 2m 15s ago.
 Since Sun 09:41 UTC.
-Runbook: https://example.org/rufus_exporter/monitoring/runbook.md#rufussessionclosed
+Runbook: https://timing.example.org/runbook#rufussessionclosed
 Status page: https://timing.example.org/`
 
 	severalMessage = `CRITICAL (3): 10k: finish-10k closed, turn-10k not started, split-7k silent
@@ -46,7 +46,7 @@ Go to turn-10k: press START.
 Since Sun 09:41 UTC.
 Go to split-7k: hold a chip over the mat.
 Since Sun 09:41 UTC.
-Runbook: https://example.org/rufus_exporter/monitoring/runbook.md
+Runbook: https://timing.example.org/runbook
 Status page: https://timing.example.org/`
 
 	fewerMessage = `CRITICAL (2): 10k: turn-10k not started, split-7k silent
@@ -55,14 +55,14 @@ Since Sun 09:41 UTC.
 Go to split-7k: hold a chip over the mat.
 Since Sun 09:41 UTC.
 Resolved: finish-10k: Sun 09:41 to 09:52 UTC.
-Runbook: https://example.org/rufus_exporter/monitoring/runbook.md
+Runbook: https://timing.example.org/runbook
 Status page: https://timing.example.org/`
 
 	batteryMessage = `WARNING: half: a battery is low.
 Bring power to start-half: its battery is at 13% and not charging.
 An empty box records nothing.
 Since Sun 09:41 UTC.
-Runbook: https://example.org/rufus_exporter/monitoring/runbook.md#rufusbatterylow
+Runbook: https://timing.example.org/runbook#rufusbatterylow
 Status page: https://timing.example.org/`
 
 	resolvedMessage = `RESOLVED: 5k: a mat was closed.
@@ -142,7 +142,7 @@ func TestNotificationsFitLockScreen(t *testing.T) {
 				if length := utf8.RuneCountInString(body); length > 1024 && n > 1 {
 					t.Errorf("%s: the body of %d alerts has %d characters, and Pushover takes 1024", rule.Alert, n, length)
 				}
-				for _, link := range []string{"https://example.org/rufus_exporter/monitoring/runbook.md", "https://timing.example.org/"} {
+				for _, link := range []string{"https://timing.example.org/runbook", "https://timing.example.org/"} {
 					if !strings.Contains(body, link) {
 						t.Errorf("%s: no link to %s:\n%s", rule.Alert, link, body)
 					}
@@ -174,11 +174,11 @@ func TestNotificationLinksToWhatFires(t *testing.T) {
 	tmpl := templates(t)
 	silent := ruleAlert(t, "critical RufusSessionSilent", "5k", "turn", 300).alerts(1)[0]
 	closed := ruleAlert(t, "critical RufusSessionClosed", "5k", "finish", 60).alerts(1)[0]
-	if got := execute(t, tmpl, "rufus.body", silent, closed); !strings.Contains(got, "/monitoring/runbook.md\n") {
+	if got := execute(t, tmpl, "rufus.body", silent, closed); !strings.Contains(got, "https://timing.example.org/runbook\n") {
 		t.Errorf("two kinds of alert do not link to the runbook:\n%s", got)
 	}
 	closed.EndsAt = time.Now().Add(-time.Second)
-	if got := execute(t, tmpl, "rufus.body", silent, closed); !strings.Contains(got, "/monitoring/runbook.md#rufussessionsilent\n") {
+	if got := execute(t, tmpl, "rufus.body", silent, closed); !strings.Contains(got, "/runbook#rufussessionsilent\n") {
 		t.Errorf("a silent mat and a resolved one do not link to the section of the first:\n%s", got)
 	}
 }
@@ -307,12 +307,11 @@ func execute(t *testing.T, tmpl *amtemplate.Template, name string, alerts ...*am
 	return text
 }
 
-// addressed returns the path of a copy of the template with addresses of the page and the runbook.
+// addressed returns the path of a copy of the template with an address of the page.
 func addressed(t *testing.T) string {
 	t.Helper()
 	return file(t, "notifications.tmpl", replaced(t, readFile(t, notificationsFile),
-		`{{ define "rufus.page" }}http://localhost:10210/{{`, `{{ define "rufus.page" }}https://timing.example.org/{{`,
-		`{{ define "rufus.runbook" }}{{`, `{{ define "rufus.runbook" }}https://example.org/rufus_exporter/{{`))
+		`{{ define "rufus.page" }}http://localhost:10210/{{`, `{{ define "rufus.page" }}https://timing.example.org/{{`))
 }
 
 // ready returns the services that the example has ready in comments, each as a user uncomments it, by key.

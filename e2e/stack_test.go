@@ -132,7 +132,7 @@ func TestStack(t *testing.T) {
 	// The silent mat of the demo may be in the same notification.
 	rang := demo.rings(regexp.MustCompile(`the phone rings:\n  CRITICAL(?: \(2\))?: 5k: .*\n(?:  .*\n)*` +
 		`  Go to split-3k: press START if the box is not recording\.\n(?:  .*\n)*` +
-		`  Runbook: file:///.*/monitoring/runbook\.md.*\n  Status page: ` + regexp.QuoteMeta(demo.page) + `\n`))
+		`  Runbook: ` + regexp.QuoteMeta(demo.page) + `runbook.*\n  Status page: ` + regexp.QuoteMeta(demo.page) + `\n`))
 	due, err := time.ParseDuration(demo.await(t, `first ring +due within (\d+) s`) + "s")
 	if err != nil {
 		t.Fatal(err)
