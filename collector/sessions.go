@@ -243,9 +243,10 @@ type Status struct {
 
 // Report is the result of fetching all entries.
 type Report struct {
-	Statuses  []Status           // in the order of the configuration
-	DevicesUp rufus.Option[bool] // whether the list of devices could be read; absent if it is not needed
-	list      []Status           // the status of the list of devices; empty if it is not needed
+	Statuses   []Status           // in the order of the configuration
+	DevicesUp  rufus.Option[bool] // whether the list of devices could be read; absent if it is not needed
+	DevicesErr error              // why it could not, an *rufus.Error
+	list       []Status           // the status of the list of devices; empty if it is not needed
 }
 
 // Fetch fetches every entry, reusing successes younger than maxAge. An entry without an answer when ctx is done fails
@@ -274,7 +275,7 @@ func (s *Sessions) fetch(ctx context.Context, maxAge time.Duration, allowStale b
 		}
 	}
 	for _, list := range report.list {
-		report.DevicesUp = rufus.Some(list.Err == nil)
+		report.DevicesUp, report.DevicesErr = rufus.Some(list.Err == nil), list.Err
 		if last := s.fetcher.lastList(); last != nil {
 			addHealth(report.Statuses, last, list.Err == nil)
 		}

@@ -90,7 +90,7 @@ func Look(ctx context.Context, roster *collector.Roster, rules bool, warnings []
 		r.Sessions = append(r.Sessions, s)
 	}
 	discovered := sessions.Discovered()
-	r.noteErrors(sessions.Err(), listed, rules)
+	r.noteErrors(sessions.Err(), fetched.DevicesErr, listed, rules)
 	r.noteSwapped()
 	r.noteTokens(fetched.Statuses, discovered)
 	r.noteRaces(discovered.Followed)
@@ -223,14 +223,22 @@ func remedy(reason rufus.Reason, follows rufus.Follows) string {
 	return "Try again."
 }
 
-// noteErrors adds notes about why devices may be missing.
-func (r *Report) noteErrors(err error, listed, rules bool) {
+// noteErrors adds notes about why devices may be missing: err is about those to follow, listErr about their list.
+func (r *Report) noteErrors(err, listErr error, listed, rules bool) {
+	why := "."
+	if listErr != nil {
+		reason := rufus.ReasonOf(listErr)
+		if reason == rufus.NotFound { // of the list, not of one device
+			reason = rufus.UnexpectedStatus
+		}
+		why = fmt.Sprintf(": %s. %s", listErr, remedy(reason, rufus.Device))
+	}
 	switch {
 	case !rules && !listed:
-		r.note("device_list", nil, "The list of devices cannot be read. There may be devices that no entry follows.")
+		r.note("device_list", nil, "The list of devices cannot be read%s There may be devices that no entry follows.", why)
 	case !rules:
 	case errors.Is(err, collector.ErrNoList) || !listed:
-		r.note("device_list", nil, "The list of devices cannot be read. Devices to follow may be missing.")
+		r.note("device_list", nil, "The list of devices cannot be read%s Devices to follow may be missing.", why)
 	case err != nil:
 		r.note("too_many_devices", nil, "%s.", err)
 	}

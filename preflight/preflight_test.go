@@ -170,10 +170,12 @@ func TestReadable(t *testing.T) {
 		notes    string // their kinds
 		says     string
 	}{
-		"all is well":            {nil, "devices: [{}]", true, "", "ready: 2 of 2 sessions can be read."},
-		"no rules":               {nil, "sessions: [" + token("TURN") + "]", true, "token", "  FINISH ("},
-		"device and token":       {nil, "sessions: [" + token("TURN") + ", {device: " + device("TURN") + ", name: x}]", true, "token", "x already follows the device"},
-		"no list":                {noList, "devices: [{}]", false, "device_list", "NOT READY: 0 of 0"},
+		"all is well":      {nil, "devices: [{}]", true, "", "ready: 2 of 2 sessions can be read."},
+		"no rules":         {nil, "sessions: [" + token("TURN") + "]", true, "token", "  FINISH ("},
+		"device and token": {nil, "sessions: [" + token("TURN") + ", {device: " + device("TURN") + ", name: x}]", true, "token", "x already follows the device"},
+		"no list":          {noList, "devices: [{}]", false, "device_list", "NOT READY: 0 of 0"},
+		"rules and a wrong key": {everything, "devices: [{}]", false, "device_list",
+			"The list of devices cannot be read: unauthorized: status 403. Use a READ key of this account."},
 		"no list, but sessions":  {noList, "devices: [{}]\nsessions: [" + token("TURN") + "]", false, "device_list", "NOT READY: 1 of 1"},
 		"no list and no rules":   {noList, "sessions: [" + token("TURN") + "]", true, "device_list", "ready: 1 of 1"},
 		"nothing matches":        {nil, "devices: [{alias: nothing}]", false, "no_sessions", "No device of the account matches a rule"},

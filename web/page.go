@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"rufus_exporter/collector"
+	"rufus_exporter/rufus"
 )
 
 const (
@@ -179,7 +180,8 @@ func (h *handler) notices(sessions *collector.Sessions, report collector.Report,
 	}
 	if up, ok := report.DevicesUp.Get(); ok && !up && !outage {
 		notices = append(notices, fact{
-			Before: "The list of devices cannot be read: batteries, telemetry and new devices are unknown.",
+			Before: "The list of devices cannot be read, so batteries, telemetry and new devices are unknown: " +
+				plainWords[rufus.ReasonOf(report.DevicesErr)] + ".",
 		})
 	}
 	if err := sessions.Err(); err != nil {

@@ -531,7 +531,8 @@ func TestNotices(t *testing.T) {
 		{"no list of devices", &api{answers: unwell(nil), list: func() (rufus.DeviceList, error) {
 			return rufus.DeviceList{}, &rufus.Error{Reason: rufus.Network}
 		}}, func(s *settings) { s.collector.DeviceMetrics = true },
-			[]string{"The list of devices cannot be read: batteries, telemetry and new devices are unknown."}},
+			[]string{"The list of devices cannot be read, so batteries, telemetry and new devices are unknown: " +
+				"the API cannot be reached."}},
 		{"a list of devices", &api{answers: unwell(nil)}, func(s *settings) { s.collector.DeviceMetrics = true },
 			[]string{}},
 		{"a failed reload", &api{answers: unwell(nil)},
