@@ -294,6 +294,7 @@ type usage struct{ goroutines, descriptors, resident, heap float64 }
 
 func (e *exporter) usage() (u usage) {
 	e.t.Helper()
+	e.client.CloseIdleConnections() // of scrapes that overlapped: the exporter keeps its ends of them for minutes
 	scrape := e.scrape("/metrics?collect[]=exporter")
 	for name, value := range map[string]*float64{
 		"go_goroutines": &u.goroutines, "process_open_fds": &u.descriptors,
