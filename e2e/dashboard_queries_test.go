@@ -276,6 +276,11 @@ func TestDashboardState(t *testing.T) {
 			slices.Concat([]string{up, "0"}, fires("RufusSessionClosed", "critical")),
 			"closed", red,
 		},
+		{
+			"closed without a window, and cannot be read now",
+			slices.Concat([]string{up, "0"}, fires("RufusSessionClosed", "warning")),
+			"failing", amber,
+		},
 		{"silent, passings are due", slices.Concat(read("1", "5"), fires("RufusSessionSilent", "critical")), "silent", red},
 		{"silent", slices.Concat(read("1", "5"), fires("RufusSessionSilent", "warning")), "silent", amber},
 		{
