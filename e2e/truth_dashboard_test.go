@@ -90,29 +90,28 @@ func (s *promServer) ask(ctx context.Context, promQL string, at time.Time) (prom
 }
 
 // dashboard: each mat has the word and the severity of the page, and the large tile the severity of the worst that there
-// is. The exceptions are those of page and alerts: the exporter or Prometheus was not there, or what is firing stands on
-// what the exporter saw before it restarted.
+// is. Nobody compares while the exporter or Prometheus was not there a moment ago; for the rest see excused.
 func (b *broken) dashboard() {
 	mats, top := make(map[string]*differing), differing{}
 	for _, m := range b.mats {
 		mats[m.name] = new(differing)
 	}
 	for i, now := range b.saw.moments {
-		comparable := now.page != nil && b.comparable(now, i)
-		lost := false
+		compared := now.page != nil && b.comparable(now, i)
+		anyExcused := false
 		for _, m := range b.mats {
 			page := tile{}
 			if s, known := now.page[m.name]; known {
 				page = tile{string(s.Word), s.Severity}
 			}
-			lostOn := b.lostOn(m, now)
-			lost = lost || lostOn
-			if mats[m.name].lasts(now.at, comparable && !lostOn && now.mats[m.name] != page) {
+			excused := b.excused(m, now)
+			anyExcused = anyExcused || excused
+			if mats[m.name].lasts(now.at, compared && !excused && now.mats[m.name] != page) {
 				b.note("dashboard "+m.name, "at %s the dashboard says for over a minute that %s is %s, the page %s: %v",
 					short(now.at), m.name, now.mats[m.name], page, now.firing)
 			}
 		}
-		if worst := b.worst(now); top.lasts(now.at, comparable && !lost && now.top.severity != worst) {
+		if worst := b.worst(now); top.lasts(now.at, compared && !anyExcused && now.top.severity != worst) {
 			b.note("dashboard now", "at %s the large tile of the dashboard says for over a minute %s, want %s: %v",
 				short(now.at), now.top, colours[worst], now.firing)
 		}
@@ -138,10 +137,16 @@ func (b *broken) worst(now moment) state.Severity {
 	return worst
 }
 
-// lostOn reports whether an alert of the mat stands on what the exporter saw before it restarted.
-func (b *broken) lostOn(m mat, now moment) bool {
+// excused reports whether one of page and dashboard cannot know of the mat what the other does. Of what was before the
+// exporter looked, the page knows more: it reads the times of the session. An alert may stand on what the exporter saw
+// before it restarted, or on three hours in which the race of a mat without a window has counted while this mat never did.
+func (b *broken) excused(m mat, now moment) bool {
+	if now.page[m.name].ByBox {
+		return true
+	}
 	return slices.ContainsFunc(now.firing, func(f firing) bool {
-		return f.is(aboutMats) && f.covers(m) && b.lost(m, now, f.episode)
+		neverCounted := f.name() == silent && !f.critical() && m.until == 0 && m.silentAfter == 0
+		return f.is(aboutMats) && f.covers(m) && (neverCounted || b.lost(m, now, f.episode))
 	})
 }
 
