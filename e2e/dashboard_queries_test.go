@@ -82,7 +82,7 @@ const (
 // The large tile: a number of mats, or of alerts that are of no mat, and the severity of the worst.
 func TestDashboardNow(t *testing.T) {
 	t.Parallel()
-	d, _ := readDashboard(t)
+	d, _ := readDashboard(t, dashboardFile)
 	for _, c := range []struct {
 		name, series string
 		race         string // that is chosen, else all
@@ -174,7 +174,7 @@ func TestDashboardNow(t *testing.T) {
 // The tile has the colour of the worst, and the alerts that of their severity.
 func TestDashboardColours(t *testing.T) {
 	t.Parallel()
-	d, _ := readDashboard(t)
+	d, _ := readDashboard(t, dashboardFile)
 	for title, want := range map[string]map[string]string{
 		"Now":    {"-2": grey, "-1": red, "0": green, "1": amber, "2": red},
 		"Alerts": {"critical": red, "warning": amber},
@@ -190,7 +190,7 @@ func TestDashboardColours(t *testing.T) {
 // Each mat is among the alerts once.
 func TestDashboardAlerts(t *testing.T) {
 	t.Parallel()
-	d, _ := readDashboard(t)
+	d, _ := readDashboard(t, dashboardFile)
 	lines := []string{}
 	for _, of := range []struct {
 		name, severity, mat string
@@ -240,7 +240,7 @@ func TestDashboardAlerts(t *testing.T) {
 // The state of a mat: its word and colour are those of the status page.
 func TestDashboardState(t *testing.T) {
 	t.Parallel()
-	d, _ := readDashboard(t)
+	d, _ := readDashboard(t, dashboardFile)
 	const (
 		mat = `job="rufus", instance="a", race="5k", session="m"`
 		up  = "rufus_session_up{" + mat + "}"
@@ -275,6 +275,11 @@ func TestDashboardState(t *testing.T) {
 			"closed, and cannot be read now",
 			slices.Concat([]string{up, "0"}, fires("RufusSessionClosed", "critical")),
 			"closed", red,
+		},
+		{
+			"closed without a window, and cannot be read now",
+			slices.Concat([]string{up, "0"}, fires("RufusSessionClosed", "warning")),
+			"failing", amber,
 		},
 		{"silent, passings are due", slices.Concat(read("1", "5"), fires("RufusSessionSilent", "critical")), "silent", red},
 		{"silent", slices.Concat(read("1", "5"), fires("RufusSessionSilent", "warning")), "silent", amber},
@@ -359,7 +364,7 @@ func TestDashboardState(t *testing.T) {
 // The other lines of a tile are there, with a dash, while nothing is known.
 func TestDashboardTile(t *testing.T) {
 	t.Parallel()
-	d, _ := readDashboard(t)
+	d, _ := readDashboard(t, dashboardFile)
 	const mat = `{job="rufus", race="5k", session="m"}`
 	for _, c := range []struct {
 		name   string
@@ -390,7 +395,7 @@ func TestDashboardTile(t *testing.T) {
 // Races and mats stand in the order of the course.
 func TestDashboardOrder(t *testing.T) {
 	t.Parallel()
-	d, _ := readDashboard(t)
+	d, _ := readDashboard(t, dashboardFile)
 	at := func(d time.Duration) string { return fmt.Sprint((noon + d).Seconds()) }
 	up := func(race, session string) []string {
 		return []string{fmt.Sprintf(`rufus_session_up{job="rufus", race="%s", session="%s"}`, race, session), "1"}
@@ -467,7 +472,7 @@ func TestDashboardOrder(t *testing.T) {
 // Start against finish, race by race.
 func TestDashboardStillOut(t *testing.T) {
 	t.Parallel()
-	d, _ := readDashboard(t)
+	d, _ := readDashboard(t, dashboardFile)
 	count := func(race, session, n string) []string {
 		return []string{fmt.Sprintf(`rufus:session_passings:last{job="rufus", race="%s", session="%s"}`, race, session), n}
 	}
@@ -513,7 +518,7 @@ func TestDashboardStillOut(t *testing.T) {
 // The duration of requests is shown whichever histogram Prometheus scrapes.
 func TestDashboardDuration(t *testing.T) {
 	t.Parallel()
-	d, _ := readDashboard(t)
+	d, _ := readDashboard(t, dashboardFile)
 	const (
 		four    = "{{schema:0 count:4 sum:4 buckets:[4]}}" // requests, of more than half a second and at most one
 		native  = "  rufus_api_request_duration_seconds _x2640 " + four + "+" + four + "x240\n"

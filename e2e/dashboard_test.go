@@ -119,9 +119,9 @@ func mapped(all []mappings, value string) shown {
 	return shown{}
 }
 
-func readDashboard(t *testing.T) (d dashboard, text []byte) {
+func readDashboard(t *testing.T, path string) (d dashboard, text []byte) {
 	t.Helper()
-	text, err := os.ReadFile(dashboardFile)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +292,7 @@ func (e expression) parts(t *testing.T) []string {
 // Grafana can import the dashboard and lay it out, and no query hides from the test of queries.
 func TestDashboardLayout(t *testing.T) {
 	t.Parallel()
-	d, text := readDashboard(t)
+	d, text := readDashboard(t, dashboardFile)
 
 	var tidy bytes.Buffer
 	if err := json.Indent(&tidy, text, "", "  "); err != nil {
@@ -428,7 +428,7 @@ func checkPanel(t *testing.T, p panel) {
 // Grafana's own types have a place for all that is in the file: no option is misspelt, none has the wrong type.
 func TestDashboardSchema(t *testing.T) {
 	t.Parallel()
-	_, text := readDashboard(t)
+	_, text := readDashboard(t, dashboardFile)
 	var everything any
 	if err := json.Unmarshal(text, &everything); err != nil {
 		t.Fatal(err)
@@ -505,7 +505,7 @@ func TestDashboardQueries(t *testing.T) {
 		"scrape_interval: 15s", "scrape_interval: 3s", "scrape_timeout: 10s", "scrape_timeout: 3s")+
 		"\nrule_files: ["+rulesFile+"]\n")
 
-	d, _ := readDashboard(t)
+	d, _ := readDashboard(t, dashboardFile)
 	names := map[string]bool{"up": true, "scrape_duration_seconds": true, "ALERTS": true, "ALERTS_FOR_STATE": true}
 	names["rufus_api_request_duration_seconds"] = true // as a native histogram
 	for _, match := range regexp.MustCompile(`(?m)- record: (\S+)$`).FindAllSubmatch(rules, -1) {

@@ -153,6 +153,7 @@ type bench struct {
 	deaf         atomic.Bool   // nobody can be told of anything
 	stalled      atomic.Bool   // rules are not evaluated in time
 	evaluating   chan struct{} // one group of rules at a time
+	dashboard    tiles
 	seen         *seen
 }
 
@@ -645,6 +646,8 @@ type moment struct {
 	firing []firing
 	page   map[string]state.State // of the mats, by name; nil while the exporter is down
 	since  time.Duration          // the exporter started
+	mats   map[string]tile        // of the dashboard, by the name of the mat
+	top    tile                   // of the dashboard, the large one
 }
 
 type firing struct {
@@ -665,10 +668,18 @@ func (b *bench) evaluate(ctx context.Context, group *rules.Group, at time.Time) 
 	}
 	rules.DefaultEvalIterationFunc(ctx, group, at)
 	synctest.Wait() // until Alertmanager knows
+	now := moment{at: b.at(at)}
+	var err error
+	if group.Name() == mainGroup {
+		now.mats, now.top, err = b.dashboard.shown(ctx, b.server, at)
+	}
 	b.seen.mu.Lock()
 	defer b.seen.mu.Unlock()
 	if b.seen.over {
 		return
+	}
+	if err != nil {
+		b.seen.problem("dashboard: %v", err)
 	}
 	for _, rule := range group.Rules() {
 		if err := rule.LastError(); err != nil {
@@ -676,7 +687,6 @@ func (b *bench) evaluate(ctx context.Context, group *rules.Group, at time.Time) 
 		}
 	}
 	firings := make(map[string]bool)
-	now := moment{at: b.at(at)}
 	for _, rule := range group.AlertingRules() {
 		for _, a := range rule.ActiveAlerts() {
 			if a.State != rules.StateFiring {
@@ -757,7 +767,7 @@ func (s *seen) proofread(e *episode, texts map[string]string) {
 }
 
 // pack is the files under test.
-type pack struct{ rules, alertmanager string }
+type pack struct{ rules, alertmanager, dashboard string }
 
 // play plays a scenario in a bubble, in which monitoring begins at once, and returns what was seen.
 func (s scenario) play(t *testing.T, files pack) *seen {
@@ -774,6 +784,7 @@ func (s scenario) play(t *testing.T, files pack) *seen {
 		b := &bench{
 			t: t, gun: gun, wires: &wires{hosts: make(map[string]chan net.Conn)}, scenario: s, mats: s.everyMat(),
 			evaluating: make(chan struct{}, 1), seen: result, exporters: make(map[string]*exporterProcess),
+			dashboard: readTiles(t, files.dashboard),
 		}
 		defer time.Sleep(time.Minute) // in which everything ends that was under way
 		races := cityRun

@@ -384,6 +384,7 @@ func (s scenario) invariants(saw *seen) []string {
 	b.notifications()
 	b.repeats()
 	b.page()
+	b.dashboard()
 	return b.problems
 }
 

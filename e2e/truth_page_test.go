@@ -123,6 +123,7 @@ func TestTruthOfTheDemo(t *testing.T) {
 	saw := demo.play(t, delivered)
 	b := &broken{s: demo, saw: saw, judged: demo.oracle(saw), mats: demo.everyMat(), once: make(map[string]bool)}
 	b.page()
+	b.dashboard()
 	for _, problem := range b.problems {
 		t.Error(problem)
 	}
@@ -170,7 +171,9 @@ func TestTruthOfThePageCanFail(t *testing.T) {
 			if err := os.WriteFile(rules, []byte(strings.Replace(string(text), change.from, change.to, 1)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			saw := day.play(t, pack{rules: rules, alertmanager: delivered.alertmanager})
+			changed := delivered
+			changed.rules = rules
+			saw := day.play(t, changed)
 			b := &broken{s: day, saw: saw, judged: day.oracle(saw), mats: day.everyMat(), once: make(map[string]bool)}
 			b.page()
 			problems := strings.Join(b.problems, "\n")

@@ -21,6 +21,7 @@ import (
 var delivered = pack{
 	rules:        cmp.Or(os.Getenv("RUFUS_RULES"), "../monitoring/rufus.rules.yml"),
 	alertmanager: cmp.Or(os.Getenv("RUFUS_ALERTMANAGER"), "../monitoring/alertmanager.yml"),
+	dashboard:    cmp.Or(os.Getenv("RUFUS_DASHBOARD"), dashboardFile),
 }
 
 // failFast lets the bench stop at the first day that fails, RUFUS_TRUTH_FAILFAST=1: for those who only want to know
@@ -176,7 +177,8 @@ groups:
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			changed := pack{rules: filepath.Join(dir, "rules.yml"), alertmanager: filepath.Join(dir, "alertmanager.yml")}
+			changed := delivered
+			changed.rules, changed.alertmanager = filepath.Join(dir, "rules.yml"), filepath.Join(dir, "alertmanager.yml")
 			for path, content := range map[string]string{changed.rules: rules, changed.alertmanager: routes} {
 				if err := os.WriteFile(path, []byte(strings.Replace(content, change.from, change.to, 1)), 0o600); err != nil {
 					t.Fatal(err)
