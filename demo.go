@@ -11,8 +11,8 @@ import (
 	"rufus_exporter/simulator"
 )
 
-// startDemo serves a simulated race over HTTP on loopback. It returns the base URL of its API, a function that loads the
-// configuration for it, and one that stops the server.
+// startDemo serves a simulated race over HTTP on loopback. It returns the base URL of its API, a function that loads
+// the configuration for it, and one that stops the server.
 func startDemo() (apiURL string, load func() (*config.Config, error), stop func(), err error) {
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
