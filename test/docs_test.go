@@ -246,7 +246,8 @@ func TestReadmeIsShort(t *testing.T) {
 }
 
 // packed matches the files that archives and packages hold where links expect them.
-var packed = regexp.MustCompile(`^((README|CHANGELOG|CONTRIBUTING|SECURITY)\.md|LICENSE|docs/.+|monitoring/[^/]+\.(json|md|tmpl|yml))$`)
+var packed = regexp.MustCompile(
+	`^((README|CHANGELOG|CONTRIBUTING|SECURITY)\.md|LICENSE|docs/.+|monitoring/[^/]+\.(json|md|tmpl|yml))$`)
 
 // Links lead to files and headings that exist, in an installation as well. Those to other sites are not followed.
 func TestLinks(t *testing.T) {
