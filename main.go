@@ -82,9 +82,10 @@ func run(args []string) int {
 	log.SetOutput(io.Discard)
 
 	load := func() (*config.Config, error) { return config.Load(f.configFile) }
+	demoAPI := ""
 	if f.demo {
 		var stop func()
-		if load, stop, err = startDemo(); err != nil {
+		if demoAPI, load, stop, err = startDemo(); err != nil {
 			logger.Error("cannot start the demo", "err", err)
 			return exitFailed
 		}
@@ -109,7 +110,7 @@ func run(args []string) int {
 		return exitCode(err)
 	}
 	if f.demo {
-		announceDemo(f, logger)
+		announceDemo(f, demoAPI, logger)
 	}
 	registry.MustRegister(
 		exporter,

@@ -244,7 +244,13 @@ func (r *Roster) logLocked(before, after *Sessions) {
 	}
 }
 
-func first(names []string) slog.Value { return slog.AnyValue(names[:min(len(names), maxNames)]) }
+// first returns the first names for a log line. If some are left out, the last element is "…".
+func first(names []string) slog.Value {
+	if len(names) > maxNames {
+		names = append(slices.Clone(names[:maxNames]), "…")
+	}
+	return slog.AnyValue(names)
+}
 
 // ErrNoList means that devices may be missing from the sessions.
 var ErrNoList = errors.New("the list of devices could not be read yet")

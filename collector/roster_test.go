@@ -375,6 +375,23 @@ func TestMoreDevicesThanMayBeFollowed(t *testing.T) {
 	})
 }
 
+// A line of the log names at most ten devices, and shows that there are more.
+func TestNamesOfManyDevicesAreCut(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		for aliases, added := range map[string]string{
+			"a b c d e f g h i j":   "[a b c d e f g h i j]",
+			"a b c d e f g h i j k": "[a b c d e f g h i j …]",
+		} {
+			devices := strings.Fields(aliases)
+			a := newAccount(t, devices...)
+			a.follow(plan())
+			a.after(time.Minute)
+			equal(t, "log", a.log.Lines(), []string{fmt.Sprintf(
+				"level=INFO msg=\"followed devices changed\" devices=%d added=%q removed=[]", len(devices), added)})
+		}
+	})
+}
+
 // No text contains the id of a device of the account, followed or not.
 func TestTheMaskHasAllDevices(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {

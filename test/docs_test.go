@@ -245,7 +245,11 @@ func TestReadmeIsShort(t *testing.T) {
 	}
 }
 
-// Links lead to files and headings that exist. Those to other sites are not followed.
+// packed matches the files that archives and packages hold where links expect them.
+var packed = regexp.MustCompile(
+	`^((README|CHANGELOG|CONTRIBUTING|SECURITY)\.md|LICENSE|docs/.+|monitoring/[^/]+\.(json|md|tmpl|yml))$`)
+
+// Links lead to files and headings that exist, in an installation as well. Those to other sites are not followed.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	code := regexp.MustCompile("(?ms)^ *```.*?^ *```$")
@@ -263,6 +267,9 @@ func TestLinks(t *testing.T) {
 			linked := path
 			if file != "" {
 				linked = filepath.ToSlash(filepath.Join(filepath.Dir(path), file))
+			}
+			if packed.MatchString(path) && !packed.MatchString(linked) {
+				t.Errorf("%s links to %s, which archives and packages lack", path, linked)
 			}
 			if _, err := os.Stat(filepath.Join("..", linked)); err != nil {
 				t.Errorf("%s links to %s: %v", path, target, err)

@@ -24,7 +24,7 @@ func TestDemo(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t) // the demo names the port of its flag
 	e := start(t, "neither a configuration", "--demo", "--web.listen-address="+address)
-	lines := strings.SplitN(e.output.String(), "\n", 4)
+	lines := strings.SplitN(e.output.String(), "\n", 5)
 	if !regexp.MustCompile(`msg=starting version=\S+ api=127.0.0.1:\d+ sessions=2 device_rules=12$`).MatchString(lines[0]) {
 		t.Errorf("the first line does not say what starts: %s", lines[0])
 	}
@@ -33,6 +33,14 @@ func TestDemo(t *testing.T) {
 	}
 	if !strings.Contains(lines[2], "curl -s http://"+address+"/metrics") {
 		t.Errorf("the third line has no command: %s", lines[2])
+	}
+	api := regexp.MustCompile(`api_url=(http://127.0.0.1:\d+/v0) demo_key=(\S+)$`).FindStringSubmatch(lines[3])
+	if api == nil {
+		t.Fatalf("the fourth line does not say how to reach the API: %s", lines[3])
+	}
+	cmd := preflight(t, "api: {url: "+api[1]+", key: "+api[2]+"}\ndevices: [{}]\n")
+	if code, table, stderr := finish(t, cmd); code != exitStopped || !strings.Contains(table, "TURN-10K") {
+		t.Errorf("with the demo's API, preflight exits with %d:\n%s%s", code, table, stderr)
 	}
 	if resp, page := e.get("/"); resp.StatusCode != http.StatusOK || !strings.Contains(page, "turn-10k-token") {
 		t.Errorf("the page has status %d and no session", resp.StatusCode)

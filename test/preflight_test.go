@@ -52,6 +52,9 @@ func TestFromAKeyToAWatchedRace(t *testing.T) {
 	_, rules, _ := strings.Cut(steps, "```yaml\n")
 	rules, _, _ = strings.Cut(rules, "```")
 	rules = strings.ReplaceAll("\n"+rules, "\n   ", "\n") // it is part of a list
+	if !strings.Contains(rules, "\napi:\n") {
+		t.Fatalf("no api section in %s", rules)
+	}
 	columns := all(`(?m)^ +(SESSION .*)$`, steps)
 	for name, test := range map[string]struct {
 		api      http.Handler
@@ -63,7 +66,7 @@ func TestFromAKeyToAWatchedRace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sessions := fmt.Sprintf("api: {url: %q}%s", serveAPI(t, test.api).url, rules)
+			sessions := strings.Replace(rules, "api:\n", fmt.Sprintf("api:\n  url: %q\n", serveAPI(t, test.api).url), 1)
 			cmd := preflight(t, sessions)
 			code, table, stderr := finish(t, cmd)
 			if code != exitStopped || stderr != "" || len(columns) != 1 ||

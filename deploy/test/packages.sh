@@ -56,7 +56,8 @@ installed() {
   done < <(
     git ls-files monitoring ':!*.go' | sed 's|^|/usr/share/rufus_exporter/|'
     git ls-files docs | sed 's|^|/usr/share/doc/rufus-exporter/|'
-    echo /usr/share/doc/rufus-exporter/{README,README.md,CHANGELOG.md,monitoring/runbook.md} | tr ' ' '\n'
+    printf '/usr/share/doc/rufus-exporter/%s\n' \
+      README LICENSE {README,CHANGELOG,CONTRIBUTING,SECURITY}.md monitoring/runbook.md
     grep -Eo '/(etc|usr)/[a-zA-Z_./-]*[a-zA-Z_/]' deploy/package/README
     grep -Eo '^ {6}[a-z.]+' deploy/package/README | sed 's|^ *|/usr/share/rufus_exporter/monitoring/|'
   )

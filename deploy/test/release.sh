@@ -77,8 +77,8 @@ tar -xzf "$dist/$name.tar.gz" -C "$scratch"
 {
   git ls-files docs monitoring ':!*.go'
   git ls-files deploy/systemd | sed 's|^deploy/||'
-  printf '%s\n' CHANGELOG.md LICENSE README.md pages/{_rufus_exporter,rufus_exporter.{1.gz,bash}} rufus_exporter \
-    sessions.yml
+  printf '%s\n' CHANGELOG.md CONTRIBUTING.md LICENSE README.md SECURITY.md \
+    pages/{_rufus_exporter,rufus_exporter.{1.gz,bash}} rufus_exporter sessions.yml
 } | LC_ALL=C sort | diff - "$scratch/found"
 "$scratch/$name/rufus_exporter" --version >"$scratch/version"
 grep -q "version $version (branch: , revision: $revision)" "$scratch/version"
