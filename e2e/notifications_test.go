@@ -30,7 +30,7 @@ const (
 )
 
 // The notifications of a mat that was closed, of several mats, of the same when one counts again, of a battery, and
-// of the end of the first, as they arrive. The first is in the README.
+// of the end of the first, as they arrive.
 const (
 	closedMessage = `CRITICAL: 5k: a mat was closed.
 Go to split-3k: press START if the box is not recording.
@@ -108,11 +108,15 @@ func TestNotifications(t *testing.T) {
 	}
 }
 
-// The README shows a notification as it arrives.
-func TestNotificationInReadme(t *testing.T) {
-	block := "```text\n" + closedMessage + "\n```\n"
-	if !strings.Contains(readFile(t, readme), block) {
-		t.Errorf("the README does not show this notification:\n%s", block)
+// The documents show notifications as they arrive.
+func TestNotificationsInDocuments(t *testing.T) {
+	for message, path := range map[string]string{
+		closedMessage: readme, severalMessage: "../docs/race-day.md", resolvedMessage: "../docs/race-day.md",
+	} {
+		block := "```text\n" + message + "\n```\n"
+		if !strings.Contains(readFile(t, path), block) {
+			t.Errorf("%s does not show this notification:\n%s", path, block)
+		}
 	}
 }
 
