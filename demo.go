@@ -30,13 +30,13 @@ func startDemo() (apiURL string, load func() (*config.Config, error), stop func(
 	return apiURL, load, func() { _ = race.Close() }, nil
 }
 
-// announceDemo logs the address of the status page, a command that shows the metrics, and how to reach the simulated
-// API. Its key is no secret: it is the example in the vendor's documentation, and only the simulator accepts it.
+// announceDemo logs the address of the status page, a command that shows the metrics, and the address of the simulated
+// API. The README has the key for it: no key is logged, not even one that only the simulator accepts.
 func announceDemo(f flags, apiURL string, logger *slog.Logger) {
 	for _, address := range *f.web.WebListenAddresses {
 		url := "http://" + reachable(address)
 		logger.Info("serving a simulated race, open this page", "url", url+"/")
 		logger.Info("or run this command", "command", "curl -s "+url+f.telemetryPath+" | grep rufus_session_passings")
 	}
-	logger.Info("or try your own session list with the simulated API", "api_url", apiURL, "demo_key", simulator.DemoKey)
+	logger.Info("or try your own session list with the simulated API", "api_url", apiURL)
 }

@@ -34,11 +34,11 @@ func TestDemo(t *testing.T) {
 	if !strings.Contains(lines[2], "curl -s http://"+address+"/metrics") {
 		t.Errorf("the third line has no command: %s", lines[2])
 	}
-	api := regexp.MustCompile(`api_url=(http://127.0.0.1:\d+/v0) demo_key=(\S+)$`).FindStringSubmatch(lines[3])
+	api := regexp.MustCompile(`api_url=(http://127.0.0.1:\d+/v0)$`).FindStringSubmatch(lines[3])
 	if api == nil {
 		t.Fatalf("the fourth line does not say how to reach the API: %s", lines[3])
 	}
-	cmd := preflight(t, "api: {url: "+api[1]+", key: "+api[2]+"}\ndevices: [{}]\n")
+	cmd := preflight(t, "api: {url: "+api[1]+", key: "+simulator.DemoKey+"}\ndevices: [{}]\n")
 	if code, table, stderr := finish(t, cmd); code != exitStopped || !strings.Contains(table, "TURN-10K") {
 		t.Errorf("with the demo's API, preflight exits with %d:\n%s%s", code, table, stderr)
 	}

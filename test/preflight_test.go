@@ -55,6 +55,9 @@ func TestFromAKeyToAWatchedRace(t *testing.T) {
 	if !strings.Contains(rules, "\napi:\n") {
 		t.Fatalf("no api section in %s", rules)
 	}
+	if !strings.Contains(steps, "`"+simulator.DemoKey+"`") {
+		t.Error("the README does not name the demo's key")
+	}
 	columns := all(`(?m)^ +(SESSION .*)$`, steps)
 	for name, test := range map[string]struct {
 		api      http.Handler
