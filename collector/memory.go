@@ -90,7 +90,7 @@ func (s *Sessions) States(now time.Time) []Seen {
 	for i, e := range s.entries {
 		seen := &all[i]
 		if memory := m.of[identityOf(e)]; memory != nil {
-			seen.Memory = memory.Clone()
+			seen.Memory = *memory
 		}
 		others := counting[e.Labels["race"]]
 		if seen.Memory.Brisk(now) {

@@ -2,7 +2,6 @@ package state
 
 import (
 	"math"
-	"slices"
 	"time"
 )
 
@@ -32,22 +31,46 @@ type Memory struct {
 	inactive        time.Time // when it was first read as inactive; zero while active
 	inactiveAtFirst bool      // it was inactive when it was first read
 
-	count    int64 // the last that was known
-	counted  bool
-	fell     time.Time // when the count last became smaller
-	arrival  time.Time // when passings last arrived; zero: not since begun
-	brisk    bool      // it was counting briskly at the last arrival
-	arrivals []arrival // of the last ten minutes, one a quarter of a minute
+	count   int64 // the last that was known
+	counted bool
+	fell    time.Time // when the count last became smaller
+	arrival time.Time // when passings last arrived; zero: not since begun
+	brisk   bool      // it was counting briskly at the last arrival
+	pace    pace
 
 	// quiet is since when it can have been silent: the first reading, the last arrival, or the last moment when it was
 	// closed.
 	quiet time.Time
 }
 
-// arrival is how many passings arrived in a quarter of a minute.
-type arrival struct {
-	quarter uint32 // since 1970
-	n       uint32
+// pace is how many passings arrived in each quarter of a minute of the last ten minutes. Its size is fixed: what is
+// remembered of a session does not grow during a race.
+type pace struct {
+	quarter int64 // of the newest
+	n       [paceWithin]uint32
+}
+
+// add takes in passings.
+func (p *pace) add(at time.Time, n int64) {
+	now := quarterOf(at)
+	for next := max(p.quarter+1, now-paceWithin+1); next <= now; next++ {
+		p.n[next%paceWithin] = 0
+	}
+	p.quarter = now
+	count := &p.n[now%paceWithin]
+	*count = uint32(min(int64(*count)+min(n, math.MaxUint32), math.MaxUint32)) //nolint:gosec // within its range
+}
+
+// within returns how many passings arrived in the last quarters before an instant, and in how many of these.
+func (p *pace) within(at time.Time, quarters int64) (passings uint64, uploads int) {
+	now := quarterOf(at)
+	for quarter := max(now-quarters, p.quarter-paceWithin) + 1; quarter <= p.quarter; quarter++ {
+		if n := p.n[quarter%paceWithin]; n > 0 {
+			passings += uint64(n)
+			uploads++
+		}
+	}
+	return passings, uploads
 }
 
 // quarterOf returns the quarter of a minute in which an instant lies, since 1970.
@@ -136,14 +159,7 @@ func (m *Memory) countUp(r Reading) {
 // arrive notes passings.
 func (m *Memory) arrive(at time.Time, n int64) {
 	m.arrival, m.quiet = at, at
-	now := quarterOf(at)
-	m.arrivals = slices.DeleteFunc(m.arrivals, func(a arrival) bool { return now-int64(a.quarter) >= paceWithin })
-	next := arrival{uint32(now), uint32(min(n, math.MaxUint32))} //nolint:gosec // until the year 4000
-	if last := len(m.arrivals) - 1; last >= 0 && m.arrivals[last].quarter == next.quarter {
-		m.arrivals[last].n += next.n
-	} else {
-		m.arrivals = append(m.arrivals, next)
-	}
+	m.pace.add(at, n)
 }
 
 // judgePace decides, at an arrival and shortly after it, whether the mat is brisk: ten passings in two minutes, in more
@@ -152,28 +168,10 @@ func (m *Memory) judgePace(at time.Time) {
 	if m.arrival.IsZero() || at.Sub(m.arrival) >= 30*time.Second || at.Sub(m.fell) < 10*time.Minute {
 		return
 	}
-	var lately, all uint64
-	uploads := 0
-	for _, a := range m.arrivals {
-		age := quarterOf(at) - int64(a.quarter)
-		if age < paceWithin {
-			all += uint64(a.n)
-		}
-		if age < briskWithin {
-			lately += uint64(a.n)
-		}
-		if age < uploadsWithin {
-			uploads++
-		}
-	}
+	all, _ := m.pace.within(at, paceWithin)
+	lately, _ := m.pace.within(at, briskWithin)
+	_, uploads := m.pace.within(at, uploadsWithin)
 	m.brisk = lately >= 10 && lately >= all/12 && uploads >= 3
-}
-
-// Clone returns a copy that does not change.
-func (m *Memory) Clone() Memory {
-	c := *m
-	c.arrivals = nil // they decide what comes next, and a copy has no next
-	return c
 }
 
 // Brisk reports whether the mat counted briskly at its last arrival, and that was in the last half hour.

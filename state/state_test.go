@@ -291,13 +291,15 @@ func TestAskingOften(t *testing.T) {
 	}
 }
 
-// A copy stays as it is.
-func TestClone(t *testing.T) {
+// What is assigned stays as it is, whatever is observed afterwards.
+func TestMemoryIsCopied(t *testing.T) {
 	m := counts(0).remember()
-	c := m.Clone()
+	c := *m
+	before := fmt.Sprint(c)
 	m.Observe(fails(minute)[0])
-	if c.Failed() || !m.Failed() || !c.Brisk(gun) {
-		t.Errorf("the copy failed: %t", c.Failed())
+	m.Observe(read(2*minute, true, 999)[0])
+	if c.Failed() || !c.Brisk(gun) || fmt.Sprint(c) != before {
+		t.Errorf("the copy changed: %v, before %s", c, before)
 	}
 }
 
