@@ -64,7 +64,7 @@ func (p *pace) add(at time.Time, n int64) {
 // within returns how many passings arrived in the last quarters before an instant, and in how many of these.
 func (p *pace) within(at time.Time, quarters int64) (passings uint64, uploads int) {
 	now := quarterOf(at)
-	for quarter := max(now-quarters, p.quarter-paceWithin) + 1; quarter <= p.quarter; quarter++ {
+	for quarter := max(now-quarters+1, p.quarter-paceWithin+1, 0); quarter <= p.quarter; quarter++ {
 		if n := p.n[quarter%paceWithin]; n > 0 {
 			passings += uint64(n)
 			uploads++
@@ -73,8 +73,9 @@ func (p *pace) within(at time.Time, quarters int64) (passings uint64, uploads in
 	return passings, uploads
 }
 
-// quarterOf returns the quarter of a minute in which an instant lies, since 1970.
-func quarterOf(t time.Time) int64 { return t.Unix() / 15 }
+// quarterOf returns the quarter of a minute in which an instant lies, since 1970. What is before that, by a machine
+// whose clock is not set, is in the first one.
+func quarterOf(t time.Time) int64 { return max(t.Unix(), 0) / 15 }
 
 const (
 	// rollover is how long a session may be inactive between two sessions of a box.

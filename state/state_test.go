@@ -291,6 +291,18 @@ func TestAskingOften(t *testing.T) {
 	}
 }
 
+// A machine without a battery for its clock starts in 1970, or before.
+func TestClockOf1970(t *testing.T) {
+	var m state.Memory
+	for i := range 3 {
+		at := time.Unix(int64(-50+40*i), 0)
+		m.Observe(state.Reading{At: at, Active: true, Counted: true, Passings: int64(i)})
+		if s := state.Of(&m, state.Plan{}, at); s.Word != state.OK {
+			t.Errorf("%s: %s", at, s.Word)
+		}
+	}
+}
+
 // What is assigned stays as it is, whatever is observed afterwards.
 func TestMemoryIsCopied(t *testing.T) {
 	m := counts(0).remember()
