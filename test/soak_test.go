@@ -183,7 +183,7 @@ func TestSoak(t *testing.T) {
 		e.use(all)
 		for range 3 {
 			_ = e.scrape("/metrics")
-			_, _ = e.get("/") // whose template takes its memory when it is first shown
+			_, _ = e.get("/")
 		}
 		earlier, scraped := books.latest(), e.scrape("/metrics")
 		if ups, err := books.check(scraped, sessions, earlier); err != nil || ups != sessions {
@@ -193,12 +193,10 @@ func TestSoak(t *testing.T) {
 		_, _ = e.get("/debug/pprof/heap?gc=1") // what a sync.Pool holds is kept for one collection
 		return e.usage()
 	}
-	atFirst := calm()
 
-	stop := make(chan struct{})
-	var crew sync.WaitGroup
+	var crew []func(stop <-chan struct{})
 	every := func(pause time.Duration, do func() error) {
-		crew.Go(func() {
+		crew = append(crew, func(stop <-chan struct{}) {
 			for beat := time.Tick(pause); ; {
 				select {
 				case <-stop:
@@ -212,7 +210,6 @@ func TestSoak(t *testing.T) {
 		})
 	}
 	var scrapes, exposed, hungUp, reloads atomic.Int64
-	disturbed.Store(true)
 	every(500*time.Millisecond, func() error {
 		disturb(api)
 		return nil
@@ -258,12 +255,23 @@ func TestSoak(t *testing.T) {
 		_, err := e.tryGet(http.MethodPost, "/-/reload", "10")
 		return err
 	})
-	time.Sleep(soakFor(t))
-	close(stop)
-	crew.Wait()
+	work := func(d time.Duration) {
+		stop := make(chan struct{})
+		disturbed.Store(true)
+		var all sync.WaitGroup
+		for _, member := range crew {
+			all.Go(func() { member(stop) })
+		}
+		time.Sleep(d)
+		close(stop)
+		all.Wait()
+		disturbed.Store(false)
+		api.Set(func(day *simulator.Day) { day.Faults = nil })
+	}
 
-	disturbed.Store(false)
-	api.Set(func(day *simulator.Day) { day.Faults = nil })
+	work(5 * time.Second) // what takes its memory once has it then
+	atFirst := calm()
+	work(soakFor(t))
 	var atLast usage
 	for deadline := time.Now().Add(patience); ; {
 		atLast = calm()
