@@ -81,10 +81,19 @@ func (s *Sessions) States(now time.Time) []Seen {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	counting := map[string]int{} // mats that count briskly, by race
+	steady := map[string][]window.Window{}
 	for _, e := range s.entries {
-		if memory := m.of[identityOf(e)]; memory != nil && memory.Brisk(now) {
-			counting[e.Labels["race"]]++
+		memory, race := m.of[identityOf(e)], e.Labels["race"]
+		if memory == nil {
+			continue
 		}
+		if memory.Brisk(now) {
+			counting[race]++
+		}
+		steady[race] = append(steady[race], memory.Steady())
+	}
+	for race, periods := range steady {
+		steady[race] = window.Merge(periods)
 	}
 	all := make([]Seen, len(s.entries))
 	for i, e := range s.entries {
@@ -97,6 +106,9 @@ func (s *Sessions) States(now time.Time) []Seen {
 			others--
 		}
 		seen.Plan = state.Plan{SilentAfter: e.SilentAfter, RaceCounts: others > 0}
+		if w, _ := window.At(steady[e.Labels["race"]], now); now.Before(w.Until) {
+			seen.Plan.RaceSteady = now.Sub(w.From)
+		}
 		seen.Plan.Window, seen.Plan.Declared = window.At(e.Expected, now)
 		seen.State = state.Of(&seen.Memory, seen.Plan, now)
 	}

@@ -157,6 +157,47 @@ func TestTheRaceCounts(t *testing.T) {
 			time.Sleep(15 * time.Second)
 		}
 		equal(t, "states", states(sessions), "counts ok, same race not started, other race waiting, ")
-		equal(t, "plan", sessions.States(time.Now())[1].Plan, state.Plan{RaceCounts: true})
+		equal(t, "plan", sessions.States(time.Now())[1].Plan, state.Plan{RaceCounts: true, RaceSteady: time.Minute})
+	})
+}
+
+// A mat without a window that never counts is worth a word when its race has counted for three hours without a pause,
+// whichever mats did.
+func TestTheRaceIsSteady(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		var began time.Time
+		passings := func(from, to time.Duration) reply { // one every 14 minutes
+			after := min(time.Since(began), to) - from
+			return reply{session: counting(int64(max(0, after/(14*time.Minute))))}
+		}
+		s := newStand(func(r request) reply {
+			switch r.name {
+			case "early":
+				return passings(0, 90*time.Minute)
+			case "late":
+				return passings(80*time.Minute, 4*time.Hour)
+			}
+			return reply{session: counting(0)}
+		})
+		entries := tokens("early", "late", "idle", "other race")
+		for i := range 3 {
+			entries[i].Labels = map[string]string{"race": "5k"}
+		}
+		sessions := s.Sessions(entries)
+		began = time.Now()
+		for _, step := range []struct {
+			until time.Duration
+			want  string
+		}{
+			{3*time.Hour + 13*time.Minute, "early ok, late ok, idle ok, other race ok, "},
+			{3*time.Hour + 14*time.Minute, "early ok, late ok, idle silent, other race ok, "},
+			{4*time.Hour + 20*time.Minute, "early ok, late ok, idle ok, other race ok, "},
+		} {
+			for ; time.Since(began) < step.until; time.Sleep(time.Minute) {
+				s.fetch(sessions, time.Second)
+			}
+			s.fetch(sessions, time.Second)
+			equal(t, step.until.String(), states(sessions), step.want)
+		}
 	})
 }

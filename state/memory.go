@@ -3,6 +3,8 @@ package state
 import (
 	"math"
 	"time"
+
+	"rufus_exporter/window"
 )
 
 // Reading is what came of asking for a session once.
@@ -35,6 +37,7 @@ type Memory struct {
 	counted bool
 	fell    time.Time // when the count last became smaller
 	arrival time.Time // when passings last arrived; zero: not since begun
+	steady  time.Time // since when they have arrived without a pause
 	brisk   bool      // it was counting briskly at the last arrival
 	pace    pace
 
@@ -159,6 +162,9 @@ func (m *Memory) countUp(r Reading) {
 
 // arrive notes passings.
 func (m *Memory) arrive(at time.Time, n int64) {
+	if !at.Before(m.Steady().Until) {
+		m.steady = at
+	}
 	m.arrival, m.quiet = at, at
 	m.pace.add(at, n)
 }
@@ -177,6 +183,14 @@ func (m *Memory) judgePace(at time.Time) {
 
 // Brisk reports whether the mat counted briskly at its last arrival, and that was in the last half hour.
 func (m *Memory) Brisk(now time.Time) bool { return m.brisk && now.Sub(m.arrival) < 30*time.Minute }
+
+// pause is how long there may be no arrival until a mat, or its race, has paused.
+const pause = 15 * time.Minute
+
+// Steady returns the period in which passings last arrived without a pause, as far as that is known now.
+func (m *Memory) Steady() window.Window {
+	return window.Window{From: m.steady, Until: m.arrival.Add(pause)}
+}
 
 // Count returns the last count that is known.
 func (m *Memory) Count() (passings int64, known bool) { return m.count, m.counted }

@@ -42,6 +42,7 @@ type Plan struct {
 	Window      window.Window // the one open now, else the next, else the last
 	SilentAfter time.Duration // how long an active mat may be without a passing; 0: for ever
 	RaceCounts  bool          // another mat of its race counts briskly: see Memory.Brisk
+	RaceSteady  time.Duration // for how long mats of its race have counted without a pause: see Memory.Steady
 }
 
 // State is how a mat is.
@@ -62,6 +63,8 @@ const (
 	stale = 12 * time.Hour
 	// inUse is how soon after a passing a session without a window is closed by mistake.
 	inUse = 5 * time.Minute
+	// idle is how long a mat without a window may count nothing while its race counts.
+	idle = 3 * time.Hour
 	// lately is how old the last passing may be, by the clock of the box, of a session that was closed before the exporter
 	// looked, to be worth a word.
 	lately = 15 * time.Minute
@@ -194,6 +197,9 @@ func undeclaredMat(m *Memory, p Plan, now time.Time) State {
 	since, limit := m.silence(p, now)
 	if limit > 0 && m.good.At.Sub(since) >= limit && (m.count > 0 || m.good.At.Sub(m.arrival) < 3*time.Hour) {
 		return State{Word: Silent, Severity: Warning, Since: since, Limit: limit}
+	}
+	if m.counted && m.count == 0 && p.RaceSteady >= idle {
+		return State{Word: Silent, Severity: Warning, Since: since, Limit: idle}
 	}
 	if s, silent := silentByBox(m, p, now); silent {
 		return s

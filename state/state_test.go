@@ -192,6 +192,10 @@ func TestOf(t *testing.T) {
 			every(3*minute+15*second, 9*minute, read(0, true, arrived(0)+1), 0)), anytime, 9 * minute,
 			"warning silent" + at(3*minute+15*second)},
 		{"silent without a passing", every(-hour, 0, read(0, true, 0), 0), anytime, 0, "calm ok"},
+		{"silent without a passing, while its race counts for three hours", every(-hour, 0, read(0, true, 0), 0),
+			state.Plan{RaceSteady: 3 * hour}, 0, "warning silent" + at(-hour)},
+		{"for less", every(-hour, 0, read(0, true, 0), 0), state.Plan{RaceSteady: 3*hour - second}, 0, "calm ok"},
+		{"it counted in time", every(-hour, 0, read(0, true, 7), 0), state.Plan{RaceSteady: 3 * hour}, 0, "calm ok"},
 		{"silent since yesterday", every(-hour, 0, read(0, true, 7), 0), anytime, 0, "warning silent" + at(-hour)},
 		{"silent by the clock of the box, without a window", read(0, true, 7).last(-hour), anytime, 0,
 			"warning silent" + at(-hour) + " by box"},
@@ -254,6 +258,18 @@ func TestBrisk(t *testing.T) {
 		if got := m.Brisk(test.story[len(test.story)-1].At); got != test.want {
 			t.Errorf("%s: %t", test.what, got)
 		}
+	}
+}
+
+// A quarter of an hour without a passing is a pause.
+func TestSteady(t *testing.T) {
+	m := slices.Concat(read(-hour, true, 0), read(0, true, 1), read(15*minute-second, true, 2), read(20*minute, true, 2)).remember()
+	if got, want := m.Steady(), (window.Window{From: gun, Until: gun.Add(30*minute - second)}); got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+	m.Observe(read(30*minute-second, true, 3)[0])
+	if got := m.Steady().From; !got.Equal(gun.Add(30*minute - second)) {
+		t.Errorf("since %s after a pause", got)
 	}
 }
 
