@@ -35,27 +35,14 @@ var (
 	pageCSS string
 )
 
-// page is the status page: what someone beside the track opens on a phone.
-type page struct {
-	template *template.Template
-	policy   string
-}
-
-func newPage() *page {
-	return &page{
-		template: template.Must(template.New("status").Parse(pageHTML)),
-		policy:   stylePolicy(pageCSS),
-	}
-}
-
-// stylePolicy returns the Content-Security-Policy of a page that has this style and nothing else.
-func stylePolicy(css string) string {
-	style := sha256.Sum256([]byte(css))
+// pagePolicy is the Content-Security-Policy of the pages: they have their style and nothing else.
+var pagePolicy = func() string {
+	style := sha256.Sum256([]byte(pageCSS))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) +
 		"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-}
+}()
 
-// view is what the template shows.
+// view is what the template of the status page shows.
 type view struct {
 	Style          template.CSS
 	RefreshSeconds int
@@ -89,6 +76,7 @@ type fact struct {
 	After  string
 }
 
+// status serves the status page: what someone beside the track opens on a phone.
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	sessions, report := h.newest(r.Context())
 	now := h.Now()
@@ -127,13 +115,13 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	}
 
 	var body bytes.Buffer
-	if err := h.page.template.Execute(&body, v); err != nil {
+	if err := h.page.Execute(&body, v); err != nil {
 		h.Logger.Error("status page", "err", err)
 		http.Error(w, "The page could not be made: see the exporter's log.", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", h.page.policy)
+	w.Header().Set("Content-Security-Policy", pagePolicy)
 	w.Header().Set("Cache-Control", "no-store")
 	limitWrite(w)
 	_, _ = body.WriteTo(w)

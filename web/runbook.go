@@ -36,10 +36,10 @@ type textSpan struct {
 
 // runbookPage serves the runbook.
 func (h *handler) runbookPage() http.HandlerFunc {
-	page, policy := newRunbook(h.Runbook), stylePolicy(pageCSS)
+	page := newRunbook(h.Runbook)
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("Content-Security-Policy", pagePolicy)
 		limitWrite(w)
 		_, _ = w.Write(page)
 	}
