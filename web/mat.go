@@ -31,7 +31,7 @@ type mat struct {
 // card is what the template shows of a session.
 type card struct {
 	Class       string // the word, and its severity: the colour
-	Word        string // of package state
+	Word        state.Word
 	Name, Alias string
 	Passings    string
 	Battery     string
@@ -53,14 +53,6 @@ type writer struct {
 	zone    *time.Location
 	runbook string
 }
-
-// words are those of the states, trouble first.
-var words = func() (all []string) {
-	for _, w := range state.Words() {
-		all = append(all, string(w))
-	}
-	return all
-}()
 
 // plainWords says what a reason means to someone beside the track.
 var plainWords = map[rufus.Reason]string{
@@ -100,7 +92,7 @@ func (w writer) mats(statuses []collector.Status, seen []collector.Seen) []mat {
 func (w writer) mat(s *collector.Status, seen *collector.Seen) mat {
 	m := mat{race: s.Entry.Labels["race"], severity: seen.Severity, failed: s.Err != nil}
 	m.stopped = seen.Severity > state.Calm && seen.Word != state.Failing
-	m.Name, m.Word = s.Entry.Name, string(seen.Word)
+	m.Name, m.Word = s.Entry.Name, seen.Word
 	if m.failed {
 		m.why = plainWords[rufus.ReasonOf(s.Err)]
 		m.read = seen.Memory.Read()
@@ -130,7 +122,7 @@ func (w writer) mat(s *collector.Status, seen *collector.Seen) mat {
 			m.Labels = append(m.Labels, "read "+ago(age))
 		}
 	}
-	m.Class = strings.ReplaceAll(m.Word, " ", "-") + " " + [...]string{"calm", "warning", "critical"}[m.severity]
+	m.Class = strings.ReplaceAll(string(m.Word), " ", "-") + " " + [...]string{"calm", "warning", "critical"}[m.severity]
 	return m
 }
 
@@ -253,7 +245,7 @@ func (w writer) lastPassing(m *mat, s *collector.Status) {
 	}
 	last, ok := s.Session.Last.Get()
 	switch {
-	case !ok && m.Word == string(state.OK):
+	case !ok && m.Word == state.OK:
 		m.fact("no passing yet", nil, "")
 	case ok && w.now.Sub(last) < -clockTolerance:
 		at := instantOf(last, ago(w.now.Sub(last)))
@@ -316,10 +308,10 @@ func (m *mat) trouble() string {
 	if runes := []rune(name); len(runes) > longName {
 		name = string(runes[:longName-1]) + "…"
 	}
-	if m.Battery != "" && (m.Word == string(state.OK) || m.Word == string(state.Waiting)) {
+	if m.Battery != "" && (m.Word == state.OK || m.Word == state.Waiting) {
 		return name + " " + m.Battery
 	}
-	return name + " " + m.Word
+	return name + " " + string(m.Word)
 }
 
 // troubled returns the mats that need someone, the worst first, else in the order of the configuration. During an

@@ -16,6 +16,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/rufus"
+	"rufus_exporter/state"
 )
 
 const (
@@ -220,11 +221,11 @@ func races(mats []mat, outage bool, opened []string) []race {
 		if !r.Open {
 			r.Keep = "./?" + url.Values{"open": append(slices.Clone(opened), r.Name)}.Encode()
 		}
-		count := map[string]int{}
+		count := map[state.Word]int{}
 		for _, m := range r.Mats {
 			count[m.Word]++
 		}
-		r.Summary = listing(count)
+		r.Summary = listing(count, state.Words()...)
 		switch {
 		case r.Name == "" && len(all) == 1:
 			r.Name = "All mats"
@@ -235,8 +236,8 @@ func races(mats []mat, outage bool, opened []string) []race {
 	return all
 }
 
-// listing writes numbers of words, trouble first: "2 ok, 1 waiting".
-func listing(count map[string]int) string {
+// listing writes how many mats there are of each word, in that order: "2 ok, 1 waiting".
+func listing(count map[state.Word]int, words ...state.Word) string {
 	var parts []string
 	for _, word := range words {
 		if count[word] > 0 {

@@ -422,7 +422,7 @@ func TestHeadline(t *testing.T) {
 	of := func(n int, word state.Word, change ...func(*mat)) []mat {
 		var all []mat
 		for i := range n {
-			m := mat{card: card{Name: fmt.Sprint(strings.ReplaceAll(string(word), " ", "-"), i+1), Word: string(word)}}
+			m := mat{card: card{Name: fmt.Sprint(strings.ReplaceAll(string(word), " ", "-"), i+1), Word: word}}
 			for _, f := range change {
 				f(&m)
 			}
