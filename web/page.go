@@ -50,7 +50,7 @@ type view struct {
 	Title          string
 	Tone           tone
 	Headline       string
-	Now            instant
+	Now            *instant
 	Zone           string
 	Outage         *fact // one banner in place of a sentence on each card
 	OutageRunbook  string
@@ -162,9 +162,9 @@ func oldAnswers(statuses []collector.Status, now time.Time, limit time.Duration)
 func (h *handler) notices(sessions *collector.Sessions, report collector.Report, outage bool, w writer) []fact {
 	var notices []fact
 	if until, ok := sessions.Fetcher().BackoffUntil().Get(); ok {
-		at := instantOf(until, until.In(w.zone).Format(time.TimeOnly))
 		notices = append(notices, fact{
-			"The API asked us to wait: no requests for another " + span(until.Sub(w.now)) + ", until", &at, ".",
+			"The API asked us to wait: no requests for another " + span(until.Sub(w.now)) + ", until",
+			instantOf(until, until.In(w.zone).Format(time.TimeOnly)), ".",
 		})
 	}
 	if up, ok := report.DevicesUp.Get(); ok && !up && !outage {
@@ -196,9 +196,8 @@ func (h *handler) runbook() string {
 // only those are open that a reader opened.
 func races(mats []mat, outage bool, opened []string) []race {
 	var all []race
-	listed := troubled(mats, outage)
 	for _, m := range mats {
-		if slices.ContainsFunc(listed, func(t mat) bool { return t.Name == m.Name }) {
+		if m.troubles(outage) {
 			continue
 		}
 		i := slices.IndexFunc(all, func(r race) bool { return r.Name == m.race })
