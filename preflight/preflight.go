@@ -110,11 +110,12 @@ func (r *Report) note(kind string, sessions []string, format string, args ...any
 
 // look returns the report about one session at now.
 func look(status collector.Status, now time.Time) Session {
+	health, _ := status.Health.Get()
 	s := Session{
 		Name:         status.Entry.Name,
 		Labels:       status.Entry.Labels,
 		Follows:      status.Entry.Target.Follows.String(),
-		BatteryRatio: battery(status),
+		BatteryRatio: pointer(health.Battery),
 	}
 	if w, declared := status.Window.Get(); declared {
 		s.ExpectedFrom, s.ExpectedUntil = &w.From, &w.Until
@@ -170,17 +171,11 @@ func (s *Session) toDo(status collector.Status, now time.Time) (list []string) {
 	if s.ClockAhead > 0 {
 		list = append(list, "Set the clock of the box.")
 	}
-	if health, ok := status.Health.Get(); ok && s.BatteryRatio != nil && *s.BatteryRatio < lowBattery {
-		if charging, _ := health.Charging.Get(); !charging {
-			list = append(list, "Charge the box.")
-		}
+	health, _ := status.Health.Get()
+	if charging, _ := health.Charging.Get(); !charging && s.BatteryRatio != nil && *s.BatteryRatio < lowBattery {
+		list = append(list, "Charge the box.")
 	}
 	return list
-}
-
-func battery(status collector.Status) *float64 {
-	health, _ := status.Health.Get()
-	return pointer(health.Battery)
 }
 
 // anotherDay reports whether t is not on the same day as now, in the time zone of now.
