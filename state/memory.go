@@ -149,18 +149,13 @@ func (m *Memory) countUp(r Reading) {
 	}
 	switch {
 	case m.counted && n > 0 && !m.closed():
-		m.arrive(r.At, n)
+		m.arrival, m.quiet = r.At, r.At
+		m.pace.add(r.At, n)
 	case m.counted && r.Passings < m.count:
 		m.fell = r.At
 	}
 	m.count, m.counted = r.Passings, true
 	m.judgePace(r.At)
-}
-
-// arrive notes passings.
-func (m *Memory) arrive(at time.Time, n int64) {
-	m.arrival, m.quiet = at, at
-	m.pace.add(at, n)
 }
 
 // judgePace decides, at an arrival and shortly after it, whether the mat is brisk: ten passings in two minutes, in more
@@ -183,13 +178,6 @@ func (m *Memory) Count() (passings int64, known bool) { return m.count, m.counte
 
 // Read returns when the session was last read; zero: never.
 func (m *Memory) Read() time.Time { return m.good.At }
-
-// LastPassing returns the time of the last passing by the clock of the box, when the session was last read; zero:
-// unknown.
-func (m *Memory) LastPassing() time.Time { return m.good.Last }
-
-// Failed reports whether the newest reading failed, or there was none.
-func (m *Memory) Failed() bool { return m.failed || m.asked.IsZero() }
 
 // slots is how many quarters of a minute decide whether a session can be read: four minutes.
 const slots = 16
