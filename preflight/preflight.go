@@ -114,7 +114,7 @@ func look(status collector.Status, now time.Time) Session {
 	s := Session{
 		Name:         status.Entry.Name,
 		Labels:       status.Entry.Labels,
-		Follows:      status.Entry.Target.Follows.String(),
+		Follows:      string(status.Entry.Target.Follows),
 		BatteryRatio: pointer(health.Battery),
 	}
 	if w, declared := status.Window.Get(); declared {
