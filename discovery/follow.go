@@ -26,10 +26,8 @@ type Plan struct {
 
 // LabelNames returns the names of all labels that entries may have. They do not depend on the devices.
 func (p *Plan) LabelNames() []string {
-	for i := range p.Rules {
-		if !p.Rules[i].Race.IsZero() {
-			return []string{"race"}
-		}
+	if slices.ContainsFunc(p.Rules, func(r Rule) bool { return !r.Race.IsZero() }) {
+		return []string{"race"}
 	}
 	return nil
 }
