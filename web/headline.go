@@ -123,13 +123,7 @@ func need(troubles []string, one, many string) string {
 }
 
 func nonempty(texts ...string) []string {
-	var all []string
-	for _, text := range texts {
-		if text != "" {
-			all = append(all, text)
-		}
-	}
-	return all
+	return slices.DeleteFunc(texts, func(text string) bool { return text == "" })
 }
 
 // calm says how mats are of which none needs anyone.
