@@ -192,30 +192,25 @@ func pointer[T any](o rufus.Option[T]) *T {
 	return nil
 }
 
-// remedy returns what to do about a failure.
+// remedies are what to do about a failure. That of NotFound is for a token.
+var remedies = map[rufus.Reason]string{
+	rufus.Unauthorized:     "Use a READ key of this account.",
+	rufus.NotFound:         "Compare the token with the one in your RUFUS account.",
+	rufus.RateLimited:      "Wait a few minutes, then try again.",
+	rufus.ServerError:      "The API has a problem: try again, then ask the vendor.",
+	rufus.UnexpectedStatus: "Check api.url. Is there a Wi-Fi login page?",
+	rufus.Timeout: "Try again. If it times out again, the uplink is slow: raise api.timeout and the scrape " +
+		"timeout.",
+	rufus.Network:         "Check the network of this machine, and api.url.",
+	rufus.InvalidResponse: "The answer is not from the API: check api.url. Is there a Wi-Fi login page?",
+}
+
+// remedy returns what to do about a failure of a target.
 func remedy(reason rufus.Reason, follows rufus.Follows) string {
-	switch reason {
-	case rufus.Unauthorized:
-		return "Use a READ key of this account."
-	case rufus.NotFound:
-		if follows == rufus.Device {
-			return "Compare the device id with your RUFUS account. Is the box still bound to it?"
-		}
-		return "Compare the token with the one in your RUFUS account."
-	case rufus.RateLimited:
-		return "Wait a few minutes, then try again."
-	case rufus.ServerError:
-		return "The API has a problem: try again, then ask the vendor."
-	case rufus.UnexpectedStatus:
-		return "Check api.url. Is there a Wi-Fi login page?"
-	case rufus.Timeout:
-		return "Try again. If it times out again, the uplink is slow: raise api.timeout and the scrape timeout."
-	case rufus.Network:
-		return "Check the network of this machine, and api.url."
-	case rufus.InvalidResponse:
-		return "The answer is not from the API: check api.url. Is there a Wi-Fi login page?"
+	if reason == rufus.NotFound && follows == rufus.Device {
+		return "Compare the device id with your RUFUS account. Is the box still bound to it?"
 	}
-	return "Try again."
+	return remedies[reason]
 }
 
 // noteErrors adds notes about why devices may be missing: err is about those to follow, listErr about their list.
