@@ -165,8 +165,10 @@ type follower struct {
 func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followed) *follower {
 	f := &follower{plan: p, sessions: map[rufus.Secret]bool{}, kept: map[rufus.Secret]Followed{}, taken: map[string]bool{}}
 	secrets := slices.Clone(p.Secrets)
+	present := make(map[rufus.Secret]bool, len(devices))
 	for _, d := range devices {
 		secrets = append(secrets, d.ID)
+		present[d.ID.Upper()] = true
 	}
 	for _, s := range sessions {
 		secrets = append(secrets, s.Target.ID)
@@ -174,10 +176,6 @@ func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followe
 		f.taken[s.Name] = true
 	}
 	f.mask = rufus.NewMask(secrets)
-	present := make(map[rufus.Secret]bool, len(devices))
-	for _, d := range devices {
-		present[d.ID.Upper()] = true
-	}
 	for _, k := range kept {
 		id := k.Entry.Target.ID.Upper()
 		// After a reload, another entry may have the name, or it may contain a new secret.
