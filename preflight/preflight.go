@@ -261,14 +261,9 @@ func (r *Report) noteRaces(followed []discovery.Followed) {
 func (r *Report) noteTokens(statuses []collector.Status, discovered discovery.Result) {
 	entries := map[string][]string{} // that follow devices, by alias in lower case
 	devices := map[string][]discovery.Device{}
-	for _, f := range discovered.Followed {
-		alias := strings.ToLower(f.Device.Alias)
-		entries[alias] = append(entries[alias], f.Entry.Name)
-	}
 	for _, status := range statuses {
-		health, ok := status.Health.Get()
-		alias := strings.ToLower(health.Alias)
-		if ok && !slices.Contains(entries[alias], status.Entry.Name) {
+		if health, ok := status.Health.Get(); ok {
+			alias := strings.ToLower(health.Alias)
 			entries[alias] = append(entries[alias], status.Entry.Name)
 		}
 	}
