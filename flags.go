@@ -154,12 +154,8 @@ func hosts(addresses []string) (names []string) {
 // reachable returns the address to connect to on this machine for a server that listens on address.
 func reachable(address string) string {
 	host, port, err := net.SplitHostPort(address)
-	switch {
-	case err != nil:
-		return address
-	case host == "", strings.Trim(host, "0:.") == "":
+	if err == nil && strings.Trim(host, "0:.") == "" {
 		return net.JoinHostPort("localhost", port)
-	default:
-		return address
 	}
+	return address
 }

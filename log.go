@@ -4,17 +4,17 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"os"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/prometheus/common/promslog"
 )
 
 // newLogger returns the logger for the log flags. If stderr goes to systemd's journal, lines have no timestamp, because
 // the journal adds its own.
-func newLogger(config *promslog.Config, stderr *os.File) *slog.Logger {
+func newLogger(config *promslog.Config) *slog.Logger {
 	logger := promslog.New(config)
-	if isJournal(stderr, os.Getenv("JOURNAL_STREAM")) {
+	if inJournal, _ := journal.StderrIsJournalStream(); inJournal {
 		return slog.New(timeless{logger.Handler()})
 	}
 	return logger

@@ -77,7 +77,7 @@ func run(args []string) int {
 	out := newLogWriter(os.Stderr)
 	defer out.close()
 	f.log.Writer = out
-	logger := newLogger(f.log, os.Stderr)
+	logger := newLogger(f.log)
 	// net/http logs unsolicited bytes from a server there, which may contain tokens: see rufus.Transport.
 	log.SetOutput(io.Discard)
 

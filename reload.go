@@ -27,8 +27,9 @@ var errNoKey = errors.New("no API key: set api.key_file, or $" + config.KeyVaria
 // reloader holds the sessions in use and replaces them when the configuration changes, all of them or none. Scrapes in
 // flight keep the sessions they started with.
 type reloader struct {
-	source  *config.Source
-	connect connector
+	source *config.Source
+	// connect returns a Fetcher for an API, and its transport. before is the Fetcher that it replaces, or nil.
+	connect func(api config.API, before *collector.Fetcher) (*collector.Fetcher, *rufus.Transport)
 	logger  *slog.Logger
 
 	inUse   atomic.Pointer[collector.Roster]
@@ -40,9 +41,6 @@ type reloader struct {
 	digest    rufus.Secret // of the API in use
 	transport *rufus.Transport
 }
-
-// connector returns a Fetcher for an API, and its transport. before is the Fetcher that it replaces, or nil.
-type connector func(api config.API, before *collector.Fetcher) (*collector.Fetcher, *rufus.Transport)
 
 func newReloader(source *config.Source, registry *prometheus.Registry, logger *slog.Logger) *reloader {
 	metrics := promauto.With(registry)

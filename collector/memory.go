@@ -2,6 +2,7 @@ package collector
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,10 +121,5 @@ func (s *Sessions) Answered() bool {
 	scheduler := s.fetcher.scheduler
 	scheduler.mu.Lock()
 	defer scheduler.mu.Unlock()
-	for _, r := range s.resources[:len(s.entries)] {
-		if r.latest == nil {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(s.resources[:len(s.entries)], func(r *resource) bool { return r.latest == nil })
 }

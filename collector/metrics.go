@@ -52,7 +52,7 @@ var sessionMetrics = []metric{
 		value:  whileUp(func(rufus.Session) (float64, bool) { return 1, true }),
 		labels: []string{"alias", "follows"},
 		labelValues: func(s *Status) []string {
-			return []string{s.Session.Alias, s.Entry.Target.Follows.String()}
+			return []string{s.Session.Alias, string(s.Entry.Target.Follows)}
 		},
 	},
 	{

@@ -66,20 +66,15 @@ type Fetcher struct {
 func NewFetcher(o Options) *Fetcher {
 	f := &Fetcher{
 		source: o.Source, minInterval: o.MinInterval, deviceMetrics: o.DeviceMetrics, now: o.Now, logger: o.Logger,
-		scheduler: &scheduler{},
+		scheduler: &scheduler{}, memories: &memories{},
 	}
 	f.devices = &resource{fetcher: f, name: "devices"}
 	f.mask.Store(&rufus.Mask{})
-	f.memories = &memories{}
 	if o.Replaces != nil {
-		f.scheduler = o.Replaces.scheduler
-		f.memories = o.Replaces.memories
+		f.scheduler, f.memories, f.devices.list = o.Replaces.scheduler, o.Replaces.memories, o.Replaces.lastList()
 	}
 	f.scheduler.mu.Lock()
 	defer f.scheduler.mu.Unlock()
-	if o.Replaces != nil {
-		f.devices.list = o.Replaces.devices.list
-	}
 	f.scheduler.limit = o.MaxConcurrentRequests
 	f.scheduler.dispatchLocked()
 	return f
@@ -141,26 +136,14 @@ func (f *Fetcher) adopt(entries []entry.Entry, labels []string, needsList, reloa
 	for _, removed := range before {
 		removed.name = ""
 	}
-	if reload && added {
-		f.devices.hideLocked(mask)
+	if list := f.devices.list; reload && added && list != nil {
+		hidden := list.Hide(mask)
+		f.devices.list = &hidden
 	}
 	if needsList || f.deviceMetrics && slices.ContainsFunc(entries, followsDevice) {
 		s.resources = append(s.resources, f.devices)
 	}
 	return s
-}
-
-// hideLocked hides the tokens and ids of new entries in the existing list.
-func (r *resource) hideLocked(mask rufus.Mask) {
-	if r.latest != nil {
-		hidden := *r.latest
-		hidden.answer.devices = hidden.answer.devices.Hide(mask)
-		r.latest = &hidden
-	}
-	if r.list != nil {
-		hidden := r.list.Hide(mask)
-		r.list = &hidden
-	}
 }
 
 // expire ends the wait if it has not ended yet.

@@ -193,21 +193,18 @@ func (d *decoder) tls(api *API, section *node) (settings []string) {
 	var err error
 	if api.TLS, err = promconfig.NewTLSConfig(&cfg); err != nil && len(d.refusals.remarks) == before {
 		// Check each part on its own to find the wrong one. The error itself may quote the file, so it is not shown.
-		check := func(part promconfig.TLSConfig, what, remedy string, names ...string) {
+		check := func(part promconfig.TLSConfig, line int, what, remedy string) {
 			if _, err := promconfig.NewTLSConfig(&part); err != nil {
-				line := 0
-				for _, name := range names {
-					line = max(line, lines[name])
-				}
 				d.refuse(line, what, remedy)
 			}
 		}
-		check(promconfig.TLSConfig{CA: cfg.CA},
-			"the ca has no readable certificate", "use certificates in PEM form", "ca", "ca_file")
-		check(promconfig.TLSConfig{Cert: cfg.Cert, Key: cfg.Key}, "the client's cert and key do not match",
-			"use a certificate and its own unencrypted key, both in PEM form", "cert", "cert_file", "key", "key_file")
-		check(promconfig.TLSConfig{MinVersion: cfg.MinVersion, MaxVersion: cfg.MaxVersion},
-			"max_version is below min_version", "raise it, or remove one of them", "max_version")
+		check(promconfig.TLSConfig{CA: cfg.CA}, max(lines["ca"], lines["ca_file"]),
+			"the ca has no readable certificate", "use certificates in PEM form")
+		check(promconfig.TLSConfig{Cert: cfg.Cert, Key: cfg.Key},
+			max(lines["cert"], lines["cert_file"], lines["key"], lines["key_file"]),
+			"the client's cert and key do not match", "use a certificate and its own unencrypted key, both in PEM form")
+		check(promconfig.TLSConfig{MinVersion: cfg.MinVersion, MaxVersion: cfg.MaxVersion}, lines["max_version"],
+			"max_version is below min_version", "raise it, or remove one of them")
 	}
 	return []string{
 		cfg.CA, cfg.Cert, key, cfg.ServerName, fmt.Sprint(cfg.MinVersion, cfg.MaxVersion, cfg.InsecureSkipVerify),

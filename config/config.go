@@ -45,11 +45,8 @@ type Config struct {
 	// Warnings are about settings that are valid but probably not intended. They are sorted by line and have the form of
 	// Error.Problems.
 	Warnings []string
-	// Files are the paths that were read: sessions.yml, then the key file and the TLS files. If the content of one
-	// changes, the configuration may change.
-	Files []string
 
-	contents fingerprint // of Files
+	snapshot
 }
 
 // API holds the settings for requests to the RUFUS Cloud API.
@@ -94,11 +91,8 @@ func (a API) Digest() rufus.Secret {
 type Error struct {
 	// Problems are sorted by line, each as "file:line: what is wrong; what to do".
 	Problems []string
-	// Files are the paths that were read, or that could not be read. If one changes, loading again may succeed. Do not
-	// print them: somebody may have written the key itself in place of its path.
-	Files []string
 
-	contents fingerprint // of Files
+	snapshot
 }
 
 // Error returns the problems, one per line.
@@ -115,7 +109,7 @@ func Load(path string) (*Config, error) {
 	data, problem := read.file(path)
 	if problem != "" {
 		problem = path + ": " + problem + "; set --config.file to the path of your sessions.yml"
-		return nil, &Error{Problems: []string{problem}, Files: read.files, contents: read.contents}
+		return nil, &Error{[]string{problem}, read}
 	}
 	return decode(data, path, read)
 }
@@ -123,15 +117,15 @@ func Load(path string) (*Config, error) {
 // Parse is Load for the content of a file. path is the file's name in messages, and relative paths are relative to its
 // directory. A Source does not detect changes of data.
 func Parse(data []byte, path string) (*Config, error) {
-	return decode(data, path, snapshot{files: []string{path}})
+	return decode(data, path, snapshot{Files: []string{path}})
 }
 
 func decode(data []byte, path string, read snapshot) (*Config, error) {
 	d := &decoder{dir: filepath.Dir(path), read: read, labelNames: map[string]bool{}}
 	cfg := d.config(data)
-	cfg.Files, cfg.contents, cfg.Warnings = d.read.files, d.read.contents, d.warnings.lines(path, "more warnings")
+	cfg.snapshot, cfg.Warnings = d.read, d.warnings.lines(path, "more warnings")
 	if problems := d.refusals.lines(path, "more errors; fix these first"); problems != nil {
-		return nil, &Error{Problems: problems, Files: cfg.Files, contents: cfg.contents}
+		return nil, &Error{problems, d.read}
 	}
 	return cfg, nil
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -90,9 +91,7 @@ func (d *decoder) session(item *node) (entry.Entry, int) {
 		case !hasToken && !hasDevice:
 			d.refuse(item.Line, "the entry has neither token nor device", "add one of them")
 		}
-		if lines["name"] != 0 {
-			nameLine = lines["name"]
-		}
+		nameLine = cmp.Or(lines["name"], nameLine)
 		var labelLines map[string]int
 		session.Labels, labelLines = d.labels(values["labels"])
 		label := d.raceOf(&session, raceLabel{race, lines["race"]}, labelLines)

@@ -24,9 +24,8 @@ type Source struct {
 	turn        chan struct{} // a semaphore, held from the start of a read until its result is in use or dropped
 
 	mu     sync.Mutex // guards the fields below
-	files  []string
-	loaded fingerprint // of files, at the last load
-	seen   fingerprint // of files, at the last call of Changed
+	loaded snapshot
+	seen   fingerprint // of the files in loaded, at the last call of Changed
 }
 
 // readTimeout is how long a caller waits. A reload must fail within seconds, but 10,000 sessions take a few seconds on
@@ -59,7 +58,7 @@ func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 	if err != nil {
 		if ctx.Err() == nil {
 			s.mu.Lock()
-			s.loaded = hung
+			s.loaded.contents = hung
 			s.mu.Unlock()
 		}
 		return err
@@ -67,9 +66,9 @@ func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 	defer func() { <-s.turn }()
 	s.mu.Lock()
 	if failed, ok := errors.AsType[*Error](got.err); ok {
-		s.files, s.loaded = failed.Files, failed.contents
+		s.loaded = failed.snapshot
 	} else {
-		s.files, s.loaded = got.config.Files, got.config.contents
+		s.loaded = got.config.snapshot
 	}
 	s.mu.Unlock()
 	if got.err != nil {
@@ -83,7 +82,7 @@ func (s *Source) Load(ctx context.Context, use func(*Config) error) error {
 // stops hanging, that counts as a change.
 func (s *Source) Changed(ctx context.Context) bool {
 	s.mu.Lock()
-	files := s.files
+	files := s.loaded.Files
 	s.mu.Unlock()
 	now, err := alone(ctx, s.turn, func() fingerprint { return s.fingerprint(files) })
 	switch {
@@ -96,7 +95,7 @@ func (s *Source) Changed(ctx context.Context) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed := now != s.loaded && now == s.seen
+	changed := now != s.loaded.contents && now == s.seen
 	s.seen = now
 	return changed
 }
@@ -149,15 +148,18 @@ func fingerprintOf(files []string) fingerprint {
 
 // snapshot records which files were read.
 type snapshot struct {
-	files    []string
-	contents fingerprint // of files, at the time they were read
+	// Files are the paths of sessions.yml, then of the key file and the TLS files, even if they could not be read. If the
+	// content of one changes, the configuration may change. Do not print them: somebody may have written the key itself in
+	// place of its path.
+	Files    []string
+	contents fingerprint // of Files, at the time they were read
 }
 
 // file is readFile. It also records the file in the snapshot.
 func (s *snapshot) file(path string) (data []byte, problem string) {
 	data, problem = readFile(path)
-	if !slices.Contains(s.files, path) {
-		s.files = append(s.files, path)
+	if !slices.Contains(s.Files, path) {
+		s.Files = append(s.Files, path)
 		content := sha256.Sum256(append(data, problem...))
 		s.contents = sha256.Sum256(append(s.contents[:], content[:]...))
 	}

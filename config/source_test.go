@@ -275,7 +275,7 @@ func newHanging() *hanging {
 	}
 	h.Source = NewSource(func() (*Config, error) {
 		wait()
-		return &Config{Files: []string{"sessions.yml"}}, nil
+		return &Config{snapshot: snapshot{Files: []string{"sessions.yml"}}}, nil
 	})
 	h.fingerprint = func([]string) fingerprint {
 		wait()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"regexp"
 	"strings"
-	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -160,10 +159,5 @@ const quotes = `"'` + "`“”„‘’«»"
 
 // quotedAtOneEnd reports whether a plain value starts or ends with a quote. YAML reads that quote as part of the text.
 func quotedAtOneEnd(value *node) bool {
-	if value.Kind != yaml.ScalarNode || value.Style != 0 || value.Value == "" {
-		return false
-	}
-	first, _ := utf8.DecodeRuneInString(value.Value)
-	last, _ := utf8.DecodeLastRuneInString(value.Value)
-	return strings.ContainsRune(quotes, first) || strings.ContainsRune(quotes, last)
+	return value.Kind == yaml.ScalarNode && value.Style == 0 && value.Value != strings.Trim(value.Value, quotes)
 }

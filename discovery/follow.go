@@ -26,10 +26,8 @@ type Plan struct {
 
 // LabelNames returns the names of all labels that entries may have. They do not depend on the devices.
 func (p *Plan) LabelNames() []string {
-	for i := range p.Rules {
-		if !p.Rules[i].Race.IsZero() {
-			return []string{"race"}
-		}
+	if slices.ContainsFunc(p.Rules, func(r Rule) bool { return !r.Race.IsZero() }) {
+		return []string{"race"}
 	}
 	return nil
 }
@@ -96,7 +94,7 @@ func (p *Plan) Follow(sessions []entry.Entry, devices []Device, kept []Followed)
 			old = append(old, k)
 			continue
 		}
-		d = f.device(d)
+		d.Alias, d.SerialNumber, d.Model = f.text(d.Alias), f.text(d.SerialNumber), f.text(d.Model)
 		switch i, groups := p.find(d); {
 		case i < 0:
 			result.Unmatched = append(result.Unmatched, d)
@@ -167,8 +165,10 @@ type follower struct {
 func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followed) *follower {
 	f := &follower{plan: p, sessions: map[rufus.Secret]bool{}, kept: map[rufus.Secret]Followed{}, taken: map[string]bool{}}
 	secrets := slices.Clone(p.Secrets)
+	present := make(map[rufus.Secret]bool, len(devices))
 	for _, d := range devices {
 		secrets = append(secrets, d.ID)
+		present[d.ID.Upper()] = true
 	}
 	for _, s := range sessions {
 		secrets = append(secrets, s.Target.ID)
@@ -176,10 +176,6 @@ func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followe
 		f.taken[s.Name] = true
 	}
 	f.mask = rufus.NewMask(secrets)
-	present := make(map[rufus.Secret]bool, len(devices))
-	for _, d := range devices {
-		present[d.ID.Upper()] = true
-	}
 	for _, k := range kept {
 		id := k.Entry.Target.ID.Upper()
 		// After a reload, another entry may have the name, or it may contain a new secret.
@@ -191,11 +187,12 @@ func (p *Plan) follower(sessions []entry.Entry, devices []Device, kept []Followe
 	return f
 }
 
-// entry returns the entry of a device that a rule matches, with its preferred name, which may not be unique.
+// entry returns the entry of a device that a rule matches. Its name may not be unique yet. It is the one from the rule,
+// else the device's alias, else its serial number, else the first characters of its id, as for an entry under sessions.
 func (f *follower) entry(d Device, rule int, groups matches) Followed {
 	r := &f.plan.Rules[rule]
 	followed := entry.Entry{
-		Name:        f.preferred(d, r.Name.expand(groups)),
+		Name:        cmp.Or(f.text(r.Name.expand(groups)), d.Alias, d.SerialNumber, f.id(d.ID), nameless),
 		Target:      rufus.Target{Follows: rufus.Device, ID: d.ID},
 		Expected:    r.Expected,
 		SilentAfter: r.SilentAfter,
@@ -217,27 +214,16 @@ func (f *follower) entry(d Device, rule int, groups matches) Followed {
 // race returns the listed race with that name, else the name itself. If only one race matches when case is ignored, it
 // returns that one: boxes are called FINISH-5K, but races 5k.
 func (p *Plan) race(name string) string {
-	found := name
-	matching := 0
+	var matching []string
 	for _, listed := range p.Races {
-		if listed == name {
-			return name
-		}
 		if strings.EqualFold(listed, name) {
-			found = listed
-			matching++
+			matching = append(matching, listed)
 		}
 	}
-	if matching == 1 {
-		return found
+	if len(matching) == 1 {
+		return matching[0]
 	}
 	return name
-}
-
-// preferred returns the preferred name of a device's entry. name is the one from its rule; if that is empty, it is the
-// device's alias, else its serial number, else the first characters of its id, as for an entry under sessions.
-func (f *follower) preferred(d Device, name string) string {
-	return cmp.Or(f.text(name), d.Alias, d.SerialNumber, f.id(d.ID), nameless)
 }
 
 // name makes the names of entries unique. If several have the same name, each of them gets its serial number as a

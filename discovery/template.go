@@ -3,6 +3,7 @@ package discovery
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,7 +13,7 @@ type Template struct {
 	parts []part
 }
 
-// part is a text, or a reference if text is empty.
+// part is a text, or a reference if groups is not nil.
 type part struct {
 	text   string
 	serial bool  // refers to the expression for the serial number, not the alias
@@ -56,13 +57,13 @@ func ParseTemplate(text string, alias, serial *Expression) (Template, error) {
 	visible := false
 	for text != "" {
 		before, after, found := strings.Cut(text, "$")
-		t.parts = addText(t.parts, before)
+		t.parts = append(t.parts, part{text: before})
 		visible = visible || strings.TrimSpace(before) != ""
 		switch match := reference.FindStringSubmatch(after); {
 		case !found:
 			text = ""
 		case strings.HasPrefix(after, "$"):
-			t.parts = addText(t.parts, "$")
+			t.parts = append(t.parts, part{text: "$"})
 			text, visible = after[1:], true
 		case match == nil:
 			return Template{}, ErrDollar
@@ -79,18 +80,6 @@ func ParseTemplate(text string, alias, serial *Expression) (Template, error) {
 		return Template{}, ErrNoText
 	}
 	return t, nil
-}
-
-// addText appends text to parts, joining adjacent texts. text may be empty.
-func addText(parts []part, text string) []part {
-	switch last := len(parts) - 1; {
-	case text == "":
-		return parts
-	case last >= 0 && parts[last].text != "":
-		parts[last].text += text
-		return parts
-	}
-	return append(parts, part{text: text})
 }
 
 func findGroup(name string, alias, serial *Expression) (part, error) {
@@ -135,10 +124,10 @@ func (t Template) IsZero() bool { return len(t.parts) == 0 }
 
 // Constant returns the text of a template without references, and whether it is such a template.
 func (t Template) Constant() (text string, ok bool) {
-	if len(t.parts) != 1 || t.parts[0].text == "" {
+	if t.IsZero() || slices.ContainsFunc(t.parts, func(p part) bool { return p.groups != nil }) {
 		return "", false
 	}
-	return t.parts[0].text, true
+	return t.expand(matches{}), true
 }
 
 // expand replaces references by the groups of a match. A group that did not participate in the match is empty.

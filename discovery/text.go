@@ -46,9 +46,3 @@ func (f *follower) id(id rufus.Secret) string {
 }
 
 var plain = regexp.MustCompile(`^[\w-]*$`)
-
-// device returns d with texts that are valid as names.
-func (f *follower) device(d Device) Device {
-	d.Alias, d.SerialNumber, d.Model = f.text(d.Alias), f.text(d.SerialNumber), f.text(d.Model)
-	return d
-}

@@ -110,11 +110,12 @@ func (r *Report) note(kind string, sessions []string, format string, args ...any
 
 // look returns the report about one session at now.
 func look(status collector.Status, now time.Time) Session {
+	health, _ := status.Health.Get()
 	s := Session{
 		Name:         status.Entry.Name,
 		Labels:       status.Entry.Labels,
-		Follows:      status.Entry.Target.Follows.String(),
-		BatteryRatio: battery(status),
+		Follows:      string(status.Entry.Target.Follows),
+		BatteryRatio: pointer(health.Battery),
 	}
 	if w, declared := status.Window.Get(); declared {
 		s.ExpectedFrom, s.ExpectedUntil = &w.From, &w.Until
@@ -170,17 +171,11 @@ func (s *Session) toDo(status collector.Status, now time.Time) (list []string) {
 	if s.ClockAhead > 0 {
 		list = append(list, "Set the clock of the box.")
 	}
-	if health, ok := status.Health.Get(); ok && s.BatteryRatio != nil && *s.BatteryRatio < lowBattery {
-		if charging, _ := health.Charging.Get(); !charging {
-			list = append(list, "Charge the box.")
-		}
+	health, _ := status.Health.Get()
+	if charging, _ := health.Charging.Get(); !charging && s.BatteryRatio != nil && *s.BatteryRatio < lowBattery {
+		list = append(list, "Charge the box.")
 	}
 	return list
-}
-
-func battery(status collector.Status) *float64 {
-	health, _ := status.Health.Get()
-	return pointer(health.Battery)
 }
 
 // anotherDay reports whether t is not on the same day as now, in the time zone of now.
@@ -197,30 +192,25 @@ func pointer[T any](o rufus.Option[T]) *T {
 	return nil
 }
 
-// remedy returns what to do about a failure.
+// remedies are what to do about a failure. That of NotFound is for a token.
+var remedies = map[rufus.Reason]string{
+	rufus.Unauthorized:     "Use a READ key of this account.",
+	rufus.NotFound:         "Compare the token with the one in your RUFUS account.",
+	rufus.RateLimited:      "Wait a few minutes, then try again.",
+	rufus.ServerError:      "The API has a problem: try again, then ask the vendor.",
+	rufus.UnexpectedStatus: "Check api.url. Is there a Wi-Fi login page?",
+	rufus.Timeout: "Try again. If it times out again, the uplink is slow: raise api.timeout and the scrape " +
+		"timeout.",
+	rufus.Network:         "Check the network of this machine, and api.url.",
+	rufus.InvalidResponse: "The answer is not from the API: check api.url. Is there a Wi-Fi login page?",
+}
+
+// remedy returns what to do about a failure of a target.
 func remedy(reason rufus.Reason, follows rufus.Follows) string {
-	switch reason {
-	case rufus.Unauthorized:
-		return "Use a READ key of this account."
-	case rufus.NotFound:
-		if follows == rufus.Device {
-			return "Compare the device id with your RUFUS account. Is the box still bound to it?"
-		}
-		return "Compare the token with the one in your RUFUS account."
-	case rufus.RateLimited:
-		return "Wait a few minutes, then try again."
-	case rufus.ServerError:
-		return "The API has a problem: try again, then ask the vendor."
-	case rufus.UnexpectedStatus:
-		return "Check api.url. Is there a Wi-Fi login page?"
-	case rufus.Timeout:
-		return "Try again. If it times out again, the uplink is slow: raise api.timeout and the scrape timeout."
-	case rufus.Network:
-		return "Check the network of this machine, and api.url."
-	case rufus.InvalidResponse:
-		return "The answer is not from the API: check api.url. Is there a Wi-Fi login page?"
+	if reason == rufus.NotFound && follows == rufus.Device {
+		return "Compare the device id with your RUFUS account. Is the box still bound to it?"
 	}
-	return "Try again."
+	return remedies[reason]
 }
 
 // noteErrors adds notes about why devices may be missing: err is about those to follow, listErr about their list.
@@ -271,14 +261,9 @@ func (r *Report) noteRaces(followed []discovery.Followed) {
 func (r *Report) noteTokens(statuses []collector.Status, discovered discovery.Result) {
 	entries := map[string][]string{} // that follow devices, by alias in lower case
 	devices := map[string][]discovery.Device{}
-	for _, f := range discovered.Followed {
-		alias := strings.ToLower(f.Device.Alias)
-		entries[alias] = append(entries[alias], f.Entry.Name)
-	}
 	for _, status := range statuses {
-		health, ok := status.Health.Get()
-		alias := strings.ToLower(health.Alias)
-		if ok && !slices.Contains(entries[alias], status.Entry.Name) {
+		if health, ok := status.Health.Get(); ok {
+			alias := strings.ToLower(health.Alias)
 			entries[alias] = append(entries[alias], status.Entry.Name)
 		}
 	}

@@ -173,6 +173,7 @@ func TestReadable(t *testing.T) {
 		"all is well":      {nil, "devices: [{}]", true, "", "ready: 2 of 2 sessions can be read."},
 		"no rules":         {nil, "sessions: [" + token("TURN") + "]", true, "token", "  FINISH ("},
 		"device and token": {nil, "sessions: [" + token("TURN") + ", {device: " + device("TURN") + ", name: x}]", true, "token", "x already follows the device"},
+		"rules and token":  {nil, "devices: [{}]\nsessions: [" + token("TURN") + "]", true, "token", "TURN already follows the device"},
 		"no list":          {noList, "devices: [{}]", false, "device_list", "NOT READY: 0 of 0"},
 		"rules and a wrong key": {everything, "devices: [{}]", false, "device_list",
 			"The list of devices cannot be read: unauthorized: status 403. Use a READ key of this account."},

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -36,8 +37,8 @@ func (r *Report) Text(w io.Writer) error {
 		} else {
 			readable++
 		}
-		row(s.Name, s.State, dash(s.Alias), dash(count(s.Passings)), dash(r.when(s.LastPassing)), dash(clock(s.ClockAhead)),
-			dash(percent(s.BatteryRatio)), toDo)
+		row(s.Name, s.State, cmp.Or(s.Alias, "-"), count(s.Passings), r.when(s.LastPassing), clock(s.ClockAhead),
+			percent(s.BatteryRatio), toDo)
 	}
 	_ = table.Flush()
 	for _, note := range r.Notes {
@@ -65,16 +66,9 @@ func (r *Report) Text(w io.Writer) error {
 	return err
 }
 
-func dash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
-}
-
 func count(n *int64) string {
 	if n == nil {
-		return ""
+		return "-"
 	}
 	return fmt.Sprint(*n)
 }
@@ -83,7 +77,7 @@ func count(n *int64) string {
 func (r *Report) when(t *time.Time) string {
 	switch {
 	case t == nil:
-		return ""
+		return "-"
 	case anotherDay(t, r.At):
 		return t.In(r.At.Location()).Format(time.DateTime)
 	default:
@@ -94,7 +88,7 @@ func (r *Report) when(t *time.Time) string {
 // clock describes how far a clock is ahead, in seconds.
 func clock(ahead float64) string {
 	if ahead == 0 {
-		return ""
+		return "-"
 	}
 	span := time.Duration(ahead * float64(time.Second)).Truncate(time.Second).String()
 	if strings.HasSuffix(span, "m0s") {
@@ -105,7 +99,7 @@ func clock(ahead float64) string {
 
 func percent(ratio *float64) string {
 	if ratio == nil {
-		return ""
+		return "-"
 	}
 	return fmt.Sprintf("%.0f %%", 100**ratio)
 }

@@ -47,30 +47,12 @@ func (l DeviceList) All() iter.Seq2[Secret, DeviceHealth] { return maps.All(l.de
 func (l DeviceList) Hide(mask Mask) DeviceList {
 	hidden := DeviceList{devices: make(map[Secret]DeviceHealth, len(l.devices)), Complete: l.Complete}
 	for id, health := range l.devices {
-		for _, text := range health.texts() {
+		for _, text := range []*string{&health.Alias, &health.SerialNumber, &health.Model, &health.Firmware, &health.Status} {
 			*text = mask.Hide(*text)
 		}
 		hidden.devices[id] = health
 	}
 	return hidden
-}
-
-// texts returns the fields that may contain a secret.
-func (h *DeviceHealth) texts() [5]*string {
-	return [...]*string{&h.Alias, &h.SerialNumber, &h.Model, &h.Firmware, &h.Status}
-}
-
-// hideIDs returns the list with its own ids hidden in its texts. Most lists need no change.
-func (l DeviceList) hideIDs() DeviceList {
-	mask := NewMask(slices.Collect(maps.Keys(l.devices)))
-	for _, health := range l.devices {
-		for _, text := range health.texts() {
-			if mask.Contains(*text) {
-				return l.Hide(mask)
-			}
-		}
-	}
-	return l
 }
 
 // A page of 1000 devices with 1 KiB each stays below maxList. maxDevices stops the requests if a server returns pages
@@ -109,7 +91,7 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 		}
 		if goesOn, _ := more.Get(); !goesOn || len(list.devices) == known {
 			delete(list.devices, Secret{})
-			return list.hideIDs(), nil
+			return list.Hide(NewMask(slices.Collect(maps.Keys(list.devices)))), nil
 		}
 	}
 }

@@ -278,7 +278,7 @@ func TestStateOfToken(t *testing.T) {
 }
 
 func TestFollowsString(t *testing.T) {
-	if rufus.Token.String() != "token" || rufus.Device.String() != "device" {
+	if rufus.Token != "token" || rufus.Device != "device" {
 		t.Errorf("got %s and %s", rufus.Token, rufus.Device)
 	}
 }

@@ -121,6 +121,7 @@ func transportError(ctx context.Context, err error) error {
 		record  tls.RecordHeaderError
 		errno   syscall.Errno
 		corrupt flate.CorruptInputError
+		limit   net.Error
 		network = func(detail string) error { return &Error{Reason: Network, Detail: detail} }
 	)
 	switch {
@@ -136,7 +137,7 @@ func transportError(ctx context.Context, err error) error {
 		return network("the API does not speak TLS on this port")
 	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert: its type is unexported, its texts are constants
 		return network("the API closed the connection: " + op.Err.Error())
-	case isTimeout(err):
+	case errors.As(err, &limit) && limit.Timeout():
 		return &Error{Reason: Timeout, Detail: detailTimedOut}
 	case errors.As(err, &errno):
 		return network(errno.Error())
@@ -166,9 +167,4 @@ func certificateDetail(err error) string {
 	default:
 		return "is not valid"
 	}
-}
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
 }

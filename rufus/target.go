@@ -1,22 +1,13 @@
 package rufus
 
 // Follows is how a target finds its session.
-type Follows int
+type Follows string
 
+// The ways to find a session.
 const (
-	// Token is one fixed session, found by its token.
-	Token Follows = iota
-	// Device is the session that is active on a device.
-	Device
+	Token  Follows = "token"  // one fixed session, found by its token
+	Device Follows = "device" // the session that is active on a device
 )
-
-// String returns "token" or "device".
-func (f Follows) String() string {
-	if f == Device {
-		return "device"
-	}
-	return "token"
-}
 
 // Target is what to fetch: the session with a token, or that of a device. It is comparable, and printing it shows no
 // secret.

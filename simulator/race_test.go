@@ -687,7 +687,7 @@ func demoEntries(t *testing.T) map[string]demoEntry {
 	}
 	entries := make(map[string]demoEntry)
 	for _, e := range followed(cfg, simulator.Demo(start, simulator.DemoSpeed)) {
-		entries[e.Name] = demoEntry{e.Target.Follows.String(), e.Target.ID.Reveal(), e.Labels["race"]}
+		entries[e.Name] = demoEntry{string(e.Target.Follows), e.Target.ID.Reveal(), e.Labels["race"]}
 	}
 	return entries
 }

@@ -198,13 +198,6 @@ func (m *Memory) Count() (passings int64, known bool) { return m.count, m.counte
 // Read returns when the session was last read; zero: never.
 func (m *Memory) Read() time.Time { return m.good.At }
 
-// LastPassing returns the time of the last passing by the clock of the box, when the session was last read; zero:
-// unknown.
-func (m *Memory) LastPassing() time.Time { return m.good.Last }
-
-// Failed reports whether the newest reading failed, or there was none.
-func (m *Memory) Failed() bool { return m.failed || m.asked.IsZero() }
-
 // slots is how many quarters of a minute decide whether a session can be read: four minutes.
 const slots = 16
 

@@ -78,7 +78,7 @@ func Of(m *Memory, p Plan, now time.Time) State {
 	switch {
 	case m.asked.IsZero():
 		return State{Word: Failing, Severity: Warning}
-	case m.failing && p.armed(now):
+	case m.failing && p.due(now, Armed):
 		return State{Word: Failing, Severity: Critical, Since: m.failingSince, Recovers: !m.failed}
 	case m.failing, m.failed:
 		return State{Word: Failing, Severity: Warning, Since: m.failingSince, Recovers: !m.failed}
@@ -88,13 +88,9 @@ func Of(m *Memory, p Plan, now time.Time) State {
 	return undeclaredMat(m, p, now)
 }
 
-// armed reports whether a mat must be ready: in its window, and before it.
-func (p Plan) armed(now time.Time) bool {
-	return p.Declared && !now.Before(p.Window.From.Add(-Armed)) && now.Before(p.Window.Until)
-}
-
-func (p Plan) open(now time.Time) bool {
-	return p.Declared && !now.Before(p.Window.From) && now.Before(p.Window.Until)
+// due reports whether a mat is in its window, or will be within that time.
+func (p Plan) due(now time.Time, within time.Duration) bool {
+	return p.Declared && !now.Before(p.Window.From.Add(-within)) && now.Before(p.Window.Until)
 }
 
 // stoppedMat returns the state of a mat that does not count though it certainly should, as it was when it was last
@@ -105,7 +101,7 @@ func stoppedMat(m *Memory, p Plan, now time.Time) (State, bool) {
 	}
 	if m.closed() {
 		switch {
-		case p.armed(now):
+		case p.due(now, Armed):
 			return closedWhileDue(m, p), true
 		case !p.Declared && !m.inactive.IsZero() && !m.arrival.IsZero() && m.inactive.Sub(m.arrival) <= inUse:
 			return State{Word: Closed, Severity: Critical, Since: m.inactive}, true
@@ -117,7 +113,7 @@ func stoppedMat(m *Memory, p Plan, now time.Time) (State, bool) {
 		return State{}, false
 	}
 	certain := m.brisk && m.good.At.Sub(m.arrival) < stale
-	if p.open(now) || !p.Declared && certain {
+	if p.due(now, 0) || !p.Declared && certain {
 		return State{Word: Silent, Severity: Critical, Since: since, Limit: limit}, true
 	}
 	return State{}, false
@@ -213,6 +209,5 @@ const lowBattery = .2
 // BatteryLow reports whether a box that does not charge needs power: its charge, from 0 to 1, is low, and it is in use
 // or will be within two hours.
 func BatteryLow(charge float64, m *Memory, p Plan, now time.Time) bool {
-	due := !p.Declared || !now.Before(p.Window.From.Add(-2*time.Hour)) && now.Before(p.Window.Until)
-	return charge < lowBattery && due && !m.closed()
+	return charge < lowBattery && (!p.Declared || p.due(now, 2*time.Hour)) && !m.closed()
 }

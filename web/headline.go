@@ -123,29 +123,23 @@ func need(troubles []string, one, many string) string {
 }
 
 func nonempty(texts ...string) []string {
-	var all []string
-	for _, text := range texts {
-		if text != "" {
-			all = append(all, text)
-		}
-	}
-	return all
+	return slices.DeleteFunc(texts, func(text string) bool { return text == "" })
 }
 
 // calm says how mats are of which none needs anyone.
 func calm(mats []mat, w writer) (tone, string) {
-	counts := map[string]int{}
+	counts := map[state.Word]int{}
 	var first time.Time // that something is due
 	for _, m := range mats {
 		word := m.Word
 		switch {
-		case word == string(state.OK) && m.counting:
+		case word == state.OK && m.counting:
 			word = "counting"
-		case word == string(state.OK):
+		case word == state.OK:
 			word = "ready"
 		}
 		counts[word]++
-		if word == string(state.Waiting) && !m.due.IsZero() && (first.IsZero() || m.due.Before(first)) {
+		if word == state.Waiting && !m.due.IsZero() && (first.IsZero() || m.due.Before(first)) {
 			first = m.due
 		}
 	}
@@ -161,20 +155,14 @@ func calm(mats []mat, w writer) (tone, string) {
 		return well, mats[0].Name + " is counting"
 	case counts["counting"] == n:
 		return well, fmt.Sprintf("All %d mats are counting", n)
-	case n > 1 && counts[string(state.Waiting)] == n:
+	case n > 1 && counts[state.Waiting] == n:
 		return idle, fmt.Sprintf("All %d mats are waiting%s", n, due)
-	case n > 1 && counts[string(state.Finished)] == n:
+	case n > 1 && counts[state.Finished] == n:
 		return idle, fmt.Sprintf("All %d mats have finished", n)
-	}
-	var parts []string
-	for _, word := range []string{"counting", "ready", "waiting", "finished"} {
-		if counts[word] > 0 {
-			parts = append(parts, fmt.Sprint(counts[word], " ", word))
-		}
 	}
 	t := idle
 	if counts["counting"]+counts["ready"] > 0 {
 		t = well
 	}
-	return t, "All is well: " + strings.Join(parts, ", ") + due
+	return t, "All is well: " + listing(counts, "counting", "ready", state.Waiting, state.Finished) + due
 }

@@ -30,7 +30,7 @@ func newGate(places, waiting int) *gate {
 	return &gate{places: semaphore.NewWeighted(int64(places)), waiting: semaphore.NewWeighted(int64(waiting))}
 }
 
-// enter waits for a place until ctx ends and reports whether it got one; then leave must follow.
+// enter waits for a place until ctx ends and reports whether it got one, which must be released.
 func (g *gate) enter(ctx context.Context) bool {
 	if g.places.TryAcquire(1) {
 		return true
@@ -41,8 +41,6 @@ func (g *gate) enter(ctx context.Context) bool {
 	defer g.waiting.Release(1)
 	return g.places.Acquire(ctx, 1) == nil
 }
-
-func (g *gate) leave() { g.places.Release(1) }
 
 // reject answers a request that got no place with 503, counts it, and logs the first of an episode.
 func (h *handler) reject(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +61,7 @@ func (h *handler) admitted(ctx context.Context, g *gate, w http.ResponseWriter, 
 		h.reject(w, r)
 		return
 	}
-	defer g.leave()
+	defer g.places.Release(1)
 	next()
 }
 

@@ -31,7 +31,7 @@ type mat struct {
 // card is what the template shows of a session.
 type card struct {
 	Class       string // the word, and its severity: the colour
-	Word        string // of package state
+	Word        state.Word
 	Name, Alias string
 	Passings    string
 	Battery     string
@@ -53,14 +53,6 @@ type writer struct {
 	zone    *time.Location
 	runbook string
 }
-
-// words are those of the states, trouble first.
-var words = func() (all []string) {
-	for _, w := range state.Words() {
-		all = append(all, string(w))
-	}
-	return all
-}()
 
 // plainWords says what a reason means to someone beside the track.
 var plainWords = map[rufus.Reason]string{
@@ -100,7 +92,7 @@ func (w writer) mats(statuses []collector.Status, seen []collector.Seen) []mat {
 func (w writer) mat(s *collector.Status, seen *collector.Seen) mat {
 	m := mat{race: s.Entry.Labels["race"], severity: seen.Severity, failed: s.Err != nil}
 	m.stopped = seen.Severity > state.Calm && seen.Word != state.Failing
-	m.Name, m.Word = s.Entry.Name, string(seen.Word)
+	m.Name, m.Word = s.Entry.Name, seen.Word
 	if m.failed {
 		m.why = plainWords[rufus.ReasonOf(s.Err)]
 		m.read = seen.Memory.Read()
@@ -130,7 +122,7 @@ func (w writer) mat(s *collector.Status, seen *collector.Seen) mat {
 			m.Labels = append(m.Labels, "read "+ago(age))
 		}
 	}
-	m.Class = strings.ReplaceAll(m.Word, " ", "-") + " " + [...]string{"calm", "warning", "critical"}[m.severity]
+	m.Class = strings.ReplaceAll(string(m.Word), " ", "-") + " " + [...]string{"calm", "warning", "critical"}[m.severity]
 	return m
 }
 
@@ -213,16 +205,14 @@ func (w writer) silent(m *mat, seen *collector.Seen) {
 }
 
 func (w writer) waiting(m *mat, s *collector.Status, seen *collector.Seen) {
-	inactive := s.Err == nil && !s.Session.Active
-	from := seen.Plan.Window.From
-	switch {
-	case !seen.Plan.Declared:
+	if !seen.Plan.Declared {
 		m.fact("the device has no session yet", nil, "")
-	case inactive:
-		m.fact("due from", w.clock(from), "")
+		return
+	}
+	from := seen.Plan.Window.From
+	m.fact("due from", w.clock(from), "")
+	if s.Err == nil && !s.Session.Active {
 		m.fact("not active yet: press START before", w.clock(from.Add(-state.Armed)), "")
-	default:
-		m.fact("due from", w.clock(from), "")
 	}
 }
 
@@ -241,9 +231,7 @@ func (w writer) failing(m *mat, s *collector.Status, seen *collector.Seen) {
 		m.since("since", seen, w)
 	}
 	m.fact(plainWords[reason], nil, "")
-	if s.Err != nil {
-		m.Error = s.Err.Error()
-	}
+	m.Error = s.Err.Error()
 }
 
 // lastPassing says when the last passing was, by the clock of the box.
@@ -252,15 +240,15 @@ func (w writer) lastPassing(m *mat, s *collector.Status) {
 		return
 	}
 	last, ok := s.Session.Last.Get()
+	age, doubt := w.now.Sub(last), ""
+	if age < -clockTolerance {
+		doubt = ": check the device's clock"
+	}
 	switch {
-	case !ok && m.Word == string(state.OK):
-		m.fact("no passing yet", nil, "")
-	case ok && w.now.Sub(last) < -clockTolerance:
-		at := instantOf(last, ago(w.now.Sub(last)))
-		m.fact("last passing", &at, ": check the device's clock")
 	case ok:
-		at := instantOf(last, ago(w.now.Sub(last)))
-		m.fact("last passing", &at, "")
+		m.fact("last passing", instantOf(last, ago(age)), doubt)
+	case m.Word == state.OK:
+		m.fact("no passing yet", nil, "")
 	}
 }
 
@@ -316,28 +304,26 @@ func (m *mat) trouble() string {
 	if runes := []rune(name); len(runes) > longName {
 		name = string(runes[:longName-1]) + "…"
 	}
-	if m.Battery != "" && (m.Word == string(state.OK) || m.Word == string(state.Waiting)) {
+	if m.Battery != "" && (m.Word == state.OK || m.Word == state.Waiting) {
 		return name + " " + m.Battery
 	}
-	return name + " " + m.Word
+	return name + " " + string(m.Word)
 }
 
-// troubled returns the mats that need someone, the worst first, else in the order of the configuration. During an
-// outage those that only cannot be read are not among them: all of them have one cause.
+// troubles reports whether a mat needs someone. During an outage those do not that only cannot be read: all of them
+// have one cause.
+func (m *mat) troubles(outage bool) bool { return m.severity > state.Calm && (m.stopped || !outage) }
+
+// troubled returns the mats that need someone, the worst first, else in the order of the configuration.
 func troubled(mats []mat, outage bool) []mat {
-	var all []mat
-	for _, m := range mats {
-		if m.severity > state.Calm && (m.stopped || !outage) {
-			all = append(all, m)
-		}
-	}
+	all := slices.DeleteFunc(slices.Clone(mats), func(m mat) bool { return !m.troubles(outage) })
 	slices.SortStableFunc(all, func(a, b mat) int { return int(b.severity - a.severity) })
 	return all
 }
 
 // instantOf returns an instant with a text of its own.
-func instantOf(t time.Time, text string) instant {
-	return instant{text, t.UTC().Format(time.RFC3339), t.UTC().Format("2006-01-02 15:04:05 UTC")}
+func instantOf(t time.Time, text string) *instant {
+	return &instant{text, t.UTC().Format(time.RFC3339), t.UTC().Format("2006-01-02 15:04:05 UTC")}
 }
 
 // clock returns an instant with as much of it as a reader needs today.
@@ -346,8 +332,7 @@ func (w writer) clock(t time.Time) *instant {
 	if t.Sub(w.now).Abs() > 12*time.Hour {
 		layout = "2 January, 15:04"
 	}
-	at := instantOf(t, t.In(w.zone).Format(layout))
-	return &at
+	return instantOf(t, t.In(w.zone).Format(layout))
 }
 
 // clockTolerance is how far ahead of ours a device's clock may be without a word.

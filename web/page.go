@@ -16,6 +16,7 @@ import (
 
 	"rufus_exporter/collector"
 	"rufus_exporter/rufus"
+	"rufus_exporter/state"
 )
 
 const (
@@ -35,34 +36,21 @@ var (
 	pageCSS string
 )
 
-// page is the status page: what someone beside the track opens on a phone.
-type page struct {
-	template *template.Template
-	policy   string
-}
-
-func newPage() *page {
-	return &page{
-		template: template.Must(template.New("status").Parse(pageHTML)),
-		policy:   stylePolicy(pageCSS),
-	}
-}
-
-// stylePolicy returns the Content-Security-Policy of a page that has this style and nothing else.
-func stylePolicy(css string) string {
-	style := sha256.Sum256([]byte(css))
+// pagePolicy is the Content-Security-Policy of the pages: they have their style and nothing else.
+var pagePolicy = func() string {
+	style := sha256.Sum256([]byte(pageCSS))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) +
 		"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-}
+}()
 
-// view is what the template shows.
+// view is what the template of the status page shows.
 type view struct {
 	Style          template.CSS
 	RefreshSeconds int
 	Title          string
 	Tone           tone
 	Headline       string
-	Now            instant
+	Now            *instant
 	Zone           string
 	Outage         *fact // one banner in place of a sentence on each card
 	OutageRunbook  string
@@ -89,6 +77,7 @@ type fact struct {
 	After  string
 }
 
+// status serves the status page: what someone beside the track opens on a phone.
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	sessions, report := h.newest(r.Context())
 	now := h.Now()
@@ -127,13 +116,13 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	}
 
 	var body bytes.Buffer
-	if err := h.page.template.Execute(&body, v); err != nil {
+	if err := h.page.Execute(&body, v); err != nil {
 		h.Logger.Error("status page", "err", err)
 		http.Error(w, "The page could not be made: see the exporter's log.", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", h.page.policy)
+	w.Header().Set("Content-Security-Policy", pagePolicy)
 	w.Header().Set("Cache-Control", "no-store")
 	limitWrite(w)
 	_, _ = body.WriteTo(w)
@@ -173,9 +162,9 @@ func oldAnswers(statuses []collector.Status, now time.Time, limit time.Duration)
 func (h *handler) notices(sessions *collector.Sessions, report collector.Report, outage bool, w writer) []fact {
 	var notices []fact
 	if until, ok := sessions.Fetcher().BackoffUntil().Get(); ok {
-		at := instantOf(until, until.In(w.zone).Format(time.TimeOnly))
 		notices = append(notices, fact{
-			"The API asked us to wait: no requests for another " + span(until.Sub(w.now)) + ", until", &at, ".",
+			"The API asked us to wait: no requests for another " + span(until.Sub(w.now)) + ", until",
+			instantOf(until, until.In(w.zone).Format(time.TimeOnly)), ".",
 		})
 	}
 	if up, ok := report.DevicesUp.Get(); ok && !up && !outage {
@@ -207,9 +196,8 @@ func (h *handler) runbook() string {
 // only those are open that a reader opened.
 func races(mats []mat, outage bool, opened []string) []race {
 	var all []race
-	listed := troubled(mats, outage)
 	for _, m := range mats {
-		if slices.ContainsFunc(listed, func(t mat) bool { return t.Name == m.Name }) {
+		if m.troubles(outage) {
 			continue
 		}
 		i := slices.IndexFunc(all, func(r race) bool { return r.Name == m.race })
@@ -232,11 +220,11 @@ func races(mats []mat, outage bool, opened []string) []race {
 		if !r.Open {
 			r.Keep = "./?" + url.Values{"open": append(slices.Clone(opened), r.Name)}.Encode()
 		}
-		count := map[string]int{}
+		count := map[state.Word]int{}
 		for _, m := range r.Mats {
 			count[m.Word]++
 		}
-		r.Summary = listing(count)
+		r.Summary = listing(count, state.Words()...)
 		switch {
 		case r.Name == "" && len(all) == 1:
 			r.Name = "All mats"
@@ -247,8 +235,8 @@ func races(mats []mat, outage bool, opened []string) []race {
 	return all
 }
 
-// listing writes numbers of words, trouble first: "2 ok, 1 waiting".
-func listing(count map[string]int) string {
+// listing writes how many mats there are of each word, in that order: "2 ok, 1 waiting".
+func listing(count map[state.Word]int, words ...state.Word) string {
 	var parts []string
 	for _, word := range words {
 		if count[word] > 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html"
+	"html/template"
 	"io"
 	"net/http"
 	"net/url"
@@ -421,7 +422,7 @@ func TestHeadline(t *testing.T) {
 	of := func(n int, word state.Word, change ...func(*mat)) []mat {
 		var all []mat
 		for i := range n {
-			m := mat{card: card{Name: fmt.Sprint(strings.ReplaceAll(string(word), " ", "-"), i+1), Word: string(word)}}
+			m := mat{card: card{Name: fmt.Sprint(strings.ReplaceAll(string(word), " ", "-"), i+1), Word: word}}
 			for _, f := range change {
 				f(&m)
 			}
@@ -690,11 +691,8 @@ func TestNoSecretIsServed(t *testing.T) {
 // A template that fails gives an answer that says so, and no half of a page.
 func TestAPageThatCannotBeMade(t *testing.T) {
 	s := newStand(&api{}, nil)
-	h := &handler{Options: s.Options, page: newPage()}
+	h := &handler{Options: s.Options, page: template.Must(template.New("status").Parse(`half a page {{.Nothing}}`))}
 	h.TimeZone = time.UTC
-	if _, err := h.page.template.Parse(`half a page {{.Nothing}}`); err != nil {
-		t.Fatal(err)
-	}
 	s.handler = http.HandlerFunc(h.status)
 	response := s.record("/")
 	equal(t, "status", response.Code, http.StatusInternalServerError)

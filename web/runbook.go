@@ -18,28 +18,15 @@ var runbookHTML string
 // section is one heading of the runbook and what follows it. The first has no ID: it is the title's.
 type section struct {
 	ID, Title string
-	Blocks    []block
-}
-
-// block is a paragraph, a list or a listing.
-type block struct {
-	Spans []textSpan
-	Items [][]textSpan
-	Pre   string
-}
-
-// textSpan is a piece of text of one kind.
-type textSpan struct {
-	Text, Href   string
-	Strong, Code bool
+	Blocks    []template.HTML // paragraphs, lists and listings
 }
 
 // runbookPage serves the runbook.
 func (h *handler) runbookPage() http.HandlerFunc {
-	page, policy := newRunbook(h.Runbook), stylePolicy(pageCSS)
+	page := newRunbook(h.Runbook)
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("Content-Security-Policy", pagePolicy)
 		limitWrite(w)
 		_, _ = w.Write(page)
 	}
@@ -72,60 +59,48 @@ func sections(markdown string) []section {
 		}
 		if heading || len(all) == 0 {
 			all = append(all, section{Title: title})
-			if heading {
-				continue
-			}
+			continue
 		}
 		last := &all[len(all)-1]
-		last.Blocks = append(last.Blocks, readBlock(chunk))
+		last.Blocks = append(last.Blocks, template.HTML(block(chunk))) //nolint:gosec // block escapes what it does not make
 	}
 	return all
 }
 
-func readBlock(chunk string) block {
+// block returns a paragraph, a list or a listing as HTML.
+func block(chunk string) string {
 	if listing, ok := strings.CutPrefix(chunk, "```"); ok {
 		_, listing, _ = strings.Cut(listing, "\n") // the language
-		return block{Pre: strings.TrimSuffix(listing, "```")}
+		return "<pre>" + template.HTMLEscapeString(strings.TrimSuffix(listing, "```")) + "</pre>"
 	}
 	items, ok := strings.CutPrefix(chunk, "- ")
 	if !ok {
-		return block{Spans: spans(chunk)}
+		return "<p>" + spans(chunk) + "</p>"
 	}
-	var b block
+	var list strings.Builder
 	for item := range strings.SplitSeq(items, "\n- ") {
-		b.Items = append(b.Items, spans(item))
+		list.WriteString("<li>" + spans(item) + "</li>\n")
 	}
-	return b
+	return "<ul>\n" + list.String() + "</ul>"
 }
 
 // spanPattern finds **strong** text, `code` and [links](target).
-var spanPattern = regexp.MustCompile("\\*\\*(.+?)\\*\\*|`([^`]+)`|\\[([^\\]]+)\\]\\(([^)]+)\\)")
+var spanPattern = regexp.MustCompile("\\*\\*.+?\\*\\*|`[^`]+`|\\[[^\\]]+\\]\\([^)]+\\)")
 
-// spans splits a text by kind. Links to other files lead nowhere here and become text.
-func spans(text string) []textSpan {
-	text = strings.Join(strings.Fields(text), " ")
-	var all []textSpan
-	plain := func(s string) {
-		if s != "" {
-			all = append(all, textSpan{Text: s})
+// spans returns a text as HTML. Links to other files lead nowhere here and become text.
+func spans(text string) string {
+	text = template.HTMLEscapeString(strings.Join(strings.Fields(text), " "))
+	return spanPattern.ReplaceAllStringFunc(text, func(span string) string {
+		switch span[0] {
+		case '*':
+			return "<strong>" + span[2:len(span)-2] + "</strong>"
+		case '`':
+			return "<code>" + span[1:len(span)-1] + "</code>"
 		}
-	}
-	end := 0
-	for _, at := range spanPattern.FindAllStringSubmatchIndex(text, -1) {
-		plain(text[end:at[0]])
-		end = at[1]
-		part := func(n int) string { return text[at[2*n]:at[2*n+1]] }
-		switch {
-		case at[2] >= 0:
-			all = append(all, textSpan{Text: part(1), Strong: true})
-		case at[4] >= 0:
-			all = append(all, textSpan{Text: part(2), Code: true})
-		case strings.HasPrefix(part(4), "#"):
-			all = append(all, textSpan{Text: part(3), Href: part(4)})
-		default:
-			plain(part(3))
+		name, target, _ := strings.Cut(span[1:len(span)-1], "](")
+		if !strings.HasPrefix(target, "#") {
+			return name
 		}
-	}
-	plain(text[end:])
-	return all
+		return `<a href="` + target + `">` + name + "</a>"
+	})
 }

@@ -8,6 +8,7 @@ package web
 
 import (
 	"context"
+	"html/template"
 	"io"
 	"log/slog"
 	"net"
@@ -51,7 +52,7 @@ type Options struct {
 
 type handler struct {
 	Options
-	page          *page
+	page          *template.Template // of the status page
 	compress      func(http.Handler) http.HandlerFunc
 	rejections    prometheus.Counter
 	lastRejection atomic.Int64 // in Unix nanoseconds
@@ -66,7 +67,7 @@ func NewHandler(o Options) http.Handler {
 	}
 	h := &handler{
 		Options:  o,
-		page:     newPage(),
+		page:     template.Must(template.New("status").Parse(pageHTML)),
 		compress: newCompressor(),
 		rejections: promauto.With(o.Exporter).NewCounter(prometheus.CounterOpts{
 			Name: "rufus_exporter_rejected_requests_total",
