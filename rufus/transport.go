@@ -83,7 +83,7 @@ func NewTransport(o TransportOptions) *Transport {
 		return &http.Transport{
 			Proxy:                  o.Proxy,
 			DialContext:            o.Dial,
-			TLSClientConfig:        config,
+			TLSClientConfig:        config.Clone(), // http.Transport writes to it
 			TLSHandshakeTimeout:    o.Timeout,
 			MaxConnsPerHost:        o.MaxConns,
 			MaxIdleConnsPerHost:    o.MaxConns, // with the default of 2, most requests would need a new connection

@@ -513,3 +513,24 @@ func TestAllClosedMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// Connections may be retired while the first requests are sent. The race detector watches.
+func TestRetiredWhileRequestsAreSent(t *testing.T) {
+	over := transport(t, rufus.TransportOptions{MaxConns: 2, Timeout: patience})
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:1/", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if resp, err := over.RoundTrip(r); err == nil {
+				_ = resp.Body.Close()
+				t.Error("port 1 answers")
+			}
+		})
+		all.Go(over.CloseIdleConnections)
+	}
+	all.Wait()
+}
