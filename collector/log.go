@@ -27,11 +27,18 @@ const (
 // other members of its answer are unreadable than before.
 func (s *scheduler) changeLocked(r *request) {
 	resource := r.resource
-	if fields := r.answer.Session.Unreadable; fields != "" && fields != resource.unreadable && resource.name != "" {
+	fields, message := r.answer.Session.Unreadable, "cannot read time stamps of session"
+	if resource.isList() {
+		fields, message = r.answer.devices.Unreadable(), "cannot read time stamps in list of devices"
+	}
+	if fields != "" && fields != resource.unreadable && resource.name != "" {
 		resource.unreadable = fields
-		s.events = append(s.events, event{at: r.answer.At, kind: "unreadable " + fields, name: resource.name,
+		s.events = append(s.events, event{at: r.answer.At, kind: message + fields, name: resource.name,
 			write: func(of slog.Attr) {
-				resource.fetcher.logger.Warn("cannot read time stamps of session", of, slog.String("fields", fields))
+				if resource.isList() {
+					of = slog.Attr{} // left out
+				}
+				resource.fetcher.logger.Warn(message, of, slog.String("fields", fields))
 			}})
 	}
 	if r.reason == resource.reported || resource.name == "" {

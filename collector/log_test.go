@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 )
 
@@ -153,6 +154,23 @@ func TestTheLogHasWhatIsUnreadable(t *testing.T) {
 			fields = step.fields
 			s.fetch(sessions, time.Second)
 			equal(t, "log", s.log.Lines(), step.log)
+		}
+	})
+}
+
+// The same goes for the list of devices, whose battery and telemetry would be missing without a word.
+func TestTheLogHasWhatIsUnreadableOfDevices(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		list := devices(t, true, `{"deviceid":"A","last_telemetry_at":1675440498}`, `{"deviceid":"B","last_login":"noon"}`,
+			`{"deviceid":"C","last_login":"never"}`)
+		s := newStand(every(reply{session: counting(1), list: list}), deviceMetrics)
+		sessions := s.Sessions([]entry.Entry{device("mat")})
+		for _, log := range [][]string{
+			{`level=WARN msg="cannot read time stamps in list of devices" fields="last_login last_telemetry_at"`}, {}, {},
+		} {
+			s.fetch(sessions, time.Second)
+			equal(t, "log", s.log.Lines(), log)
+			time.Sleep(time.Minute)
 		}
 	})
 }

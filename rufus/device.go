@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -42,6 +43,17 @@ func (l DeviceList) Health(id Secret) (health DeviceHealth, listed bool) {
 
 // All returns an iterator over the ids, in upper case, and the entries of all devices, in no particular order.
 func (l DeviceList) All() iter.Seq2[Secret, DeviceHealth] { return maps.All(l.devices) }
+
+// Unreadable lists the members that are not a valid date-time at one of the devices, separated by spaces, each once.
+func (l DeviceList) Unreadable() string {
+	members := map[string]bool{}
+	for _, health := range l.devices {
+		for _, member := range strings.Fields(health.Unreadable) {
+			members[member] = true
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(members)), " ")
+}
 
 // Hide returns a copy of the list in which "<secret>" replaces everything that mask finds in its texts.
 func (l DeviceList) Hide(mask Mask) DeviceList {
