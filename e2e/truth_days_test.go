@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -45,6 +46,10 @@ func fails(from, to time.Duration, how simulator.Fault, ids ...string) edit {
 	}
 }
 
+func presses(alias string, when, gap time.Duration) edit {
+	return func(day *simulator.Day, at clockAfter) { day.Device(alias).PressStart(at(when), gap) }
+}
+
 func edits(all ...edit) edit {
 	return func(day *simulator.Day, at clockAfter) {
 		for _, e := range all {
@@ -64,6 +69,32 @@ func restarts(down time.Duration) func(*bench)    { return func(b *bench) { b.se
 func loses(scrapes time.Duration) func(*bench)    { return func(b *bench) { b.server.lose(scrapes) } }
 func exporterOff(down time.Duration) func(*bench) { return func(b *bench) { b.restartExporter(down) } }
 func reloads(b *bench)                            { b.reload(b.scenario.later) }
+
+// regun changes the gun of a race, for all mats that there are.
+func regun(race string, gun time.Duration) func(*bench) {
+	return func(b *bench) {
+		b.seen.mu.Lock()
+		b.scenario.guns = maps.Clone(b.scenario.guns)
+		b.scenario.guns[race] = []time.Duration{gun}
+		b.seen.mu.Unlock()
+		b.reload(b.scenario.mats)
+	}
+}
+
+// joins lets another exporter of the same job have the same sessions.
+func joins(b *bench) {
+	b.startExporter(otherAddress)
+	b.server.scrape(b.scenario.targets(exporterAddress, otherAddress))
+}
+
+// shares gives the sessions of the 10K to another exporter of the same job.
+func shares(b *bench) {
+	all := b.scenario.mats
+	b.scenario.mats = all[3:]
+	joins(b)
+	b.scenario.mats = all[:3]
+	b.exporters[exporterAddress].reload()
+}
 
 var cleanDays = []scenario{
 	{
@@ -139,6 +170,20 @@ var cleanDays = []scenario{
 			warning(closed, "turn-5k", 77*minute+20*second, never),
 			warning(closed, "finish-5k", 77*minute+40*second, never),
 		},
+	},
+	{
+		name: "everyone has passed the turn: until is set to now, and the mat is put away",
+		from: 10 * minute, to: 34 * minute, day: closes("TURN-5K", 26*minute+10*second), mats: cityMats(0),
+		later: with(cityMats(0), mat{
+			name: "turn-5k", race: "5k", device: device("TURN-5K"), from: 9 * minute, until: 26 * minute, silentAfter: 5 * minute,
+		}),
+		accidents: []accident{{26 * minute, reloads}}, only: "declared", lawless: true, // the oracle knows one window
+	},
+	{
+		name: "test passings are deleted eight minutes before the gun",
+		from: -20 * minute, to: 12 * minute, mats: cityMats(0),
+		day: edits(tries("START-5K", -12*minute, 8),
+			func(day *simulator.Day, at clockAfter) { day.Device("START-5K").Remove(at(-8*minute), 8) }),
 	},
 	{
 		name: "listed before the race, which starts an hour later",
@@ -265,6 +310,38 @@ var closedDays = []scenario{
 		calls:  1,
 	},
 	{
+		// One window ends, and the next is armed already.
+		name: "closed near the end of a window, with waves ten minutes apart",
+		from: -8 * minute, to: 32 * minute, races: fiveK, guns: inThreeWaves(), day: closes("START-5K", 7*minute), mats: onlyStart(),
+		only: "declared", declared: []alarm{critical(closed, "start-5k", 7*minute, 2*waveGap+8*minute)},
+		calls: 1,
+	},
+	{
+		name: "closed by mistake, and then the gun is corrected",
+		from: 24 * minute, to: 68 * minute, races: fiveK, guns: map[string][]time.Duration{"5k": {0}}, mats: startAndFinish()[1:],
+		day: closes("FINISH-5K", 30*minute), accidents: []accident{{35 * minute, regun("5k", 10*minute)}},
+		only: "declared", declared: []alarm{critical(closed, "finish-5k", 30*minute, 64*minute)},
+		calls: 1, lawless: true, // the oracle knows one gun
+	},
+	{
+		name: "closed while the API is down",
+		from: 15 * minute, to: 50 * minute, mats: silentFinish(),
+		day: edits(closes("FINISH-5K", 27*minute), fails(25*minute, 33*minute, dropped)),
+		alarms: []alarm{
+			critical(allFailing, "", 25*minute, 33*minute),
+			critical(closed, "finish-5k", 33*minute, never),
+		},
+	},
+	{
+		name: "closed before the race, then unreadable",
+		from: -30 * minute, to: 12 * minute, mats: cityMats(0),
+		day:  edits(closes("TURN-5K", -20*minute), fails(-10*minute, 24*hour, forbidden, device("TURN-5K"))),
+		only: "declared", declared: []alarm{
+			warning(failing, "turn-5k", -10*minute, 4*minute),
+			critical(closed, "turn-5k", 4*minute, never),
+		},
+	},
+	{
 		name: "a single session is closed by mistake",
 		from: 20 * minute, to: 40 * minute, races: fiveK, day: closes("FINISH-5K", 30*minute),
 		mats:   []mat{{name: "finish", token: token("FINISH-5K"), from: 18 * minute, until: 54 * minute}},
@@ -327,7 +404,27 @@ var closedDays = []scenario{
 	},
 }
 
+// inThreeWaves are the guns of a 5K in waves ten minutes apart, at three phases of the scrape interval.
+func inThreeWaves() map[string][]time.Duration {
+	return map[string][]time.Duration{"5k": {0, waveGap, 2 * waveGap}, "10k": {15 * minute}}
+}
+
+const waveGap = 10*minute + 5*second
+
+// onlyStart is the entry of a start mat alone.
+func onlyStart() []mat { return []mat{{name: "start-5k", race: "5k", device: device("START-5K")}} }
+
 var startDays = []scenario{
+	{
+		name: "START pressed again, and the new token put into the file",
+		from: 18 * minute, to: 50 * minute, day: presses("FINISH-5K", 32*minute, 2*second),
+		mats: with(cityMats(0), mat{name: "finish-5k", race: "5k", token: token("FINISH-5K"), silentAfter: 5 * minute}),
+		later: with(cityMats(0), mat{
+			name: "finish-5k", race: "5k", token: simulator.ID("successor 1 of " + token("FINISH-5K")), silentAfter: 5 * minute,
+		}),
+		accidents: []accident{{38*minute + 3*second, reloads}},
+		alarms:    []alarm{critical(closed, "finish-5k", 32*minute, 38*minute)},
+	},
 	{
 		name: "START pressed again: token entry, device entry",
 		from: 5 * minute, to: 35 * minute,
@@ -546,6 +643,43 @@ var silentDays = []scenario{
 		name: "antenna never plugged in at the start",
 		from: -8 * minute, to: 16 * minute, day: mutes("START-5K", -hour), mats: cityMats(0),
 		declared: []alarm{critical(silent, "start-5k", 4*minute, 8*minute)},
+	},
+	{
+		name: "a chip is tried at the start four minutes before the gun, then its antenna is unplugged",
+		from: -10 * minute, to: 12 * minute, day: edits(mutes("START-5K", -hour), tries("START-5K", -4*minute, 2)), mats: cityMats(0),
+		only: "declared", declared: []alarm{critical(silent, "start-5k", 4*minute, 8*minute)},
+	},
+	{
+		name: "reader mute while one scrape in four is good",
+		from: 20 * minute, to: 60 * minute, mats: silentFinish(),
+		day: edits(mutes("FINISH-5K", 26*minute),
+			fails(22*minute, 46*minute, simulator.Fault{Drop: true, Every: minute, For: 45 * second})),
+		alarms:   []alarm{criticalBy(allFailing, "", 22*minute, 3*minute+15*second, 46*minute-15*second)},
+		bare:     []alarm{criticalBy(silent, "finish-5k", 30*minute+40*second, 3*minute, never)},
+		declared: []alarm{criticalBy(silent, "finish-5k", 30*minute+40*second, 3*minute, 54*minute)},
+	},
+	{
+		name: "two mats of a race without a label stop, and then sessions.yml is wrong",
+		from: 12 * minute, to: 40 * minute, races: fiveK, day: edits(mutes("TURN-5K", 23*minute), mutes("FINISH-5K", 23*minute)),
+		mats: []mat{
+			{name: "turn", device: device("TURN-5K"), silentAfter: 5 * minute, from: 9 * minute, until: 40 * minute},
+			{name: "finish", device: device("FINISH-5K"), silentAfter: 5 * minute, from: 18 * minute, until: 54 * minute},
+		},
+		accidents: []accident{{31 * minute, func(b *bench) { b.reloaded.Set(0) }}},
+		only:      "declared", declared: []alarm{
+			critical(raceStopped, "", 27*minute+45*second, never),
+			critical(silent, "turn", 27*minute+45*second, never).untold(),
+			critical(silent, "finish", 27*minute+45*second, never).untold(),
+			warning("RufusReloadFailed", "", 31*minute, never),
+		},
+	},
+	{
+		name: "battery low at the start, with waves ten minutes apart",
+		from: -8 * minute, to: 32 * minute, races: fiveK, guns: inThreeWaves(), mats: onlyStart(), api: batteries,
+		day: edits(secondRace(waveGap, 0), secondRace(2*waveGap, 0), func(day *simulator.Day, at clockAfter) {
+			day.Device("START-5K").Battery = simulator.Battery{From: at(-hour), To: at(3 * hour), Start: 16, End: 12}
+		}),
+		only: "declared", declared: []alarm{warning("RufusBatteryLow", "start-5k", -8*minute, 2*waveGap+8*minute)},
 	},
 	{
 		name: "reader never worked at the backup of a marathon's finish",
@@ -836,6 +970,22 @@ var blindDays = []scenario{
 		declared: []alarm{critical(failing, "finish-5k", 25*minute, 30*minute)},
 	},
 	{
+		name: "one session unreadable, with waves ten minutes apart",
+		from: -8 * minute, to: 32 * minute, guns: inThreeWaves(),
+		mats: with(cityMats(0), onlyStart()...), day: fails(5*minute, 24*minute, forbidden, device("START-5K")),
+		only: "declared", declared: []alarm{critical(failing, "start-5k", 5*minute, 24*minute)},
+		calls: 1,
+	},
+	{
+		// Whoever has three mats must not be told as well that the API fails.
+		name: "one of three devices lent to another account for 35 min",
+		from: 12 * minute, to: 58 * minute, races: fiveK, mats: cityMats(0)[:3],
+		day:      fails(16*minute, 51*minute, forbidden, device("FINISH-5K")),
+		bare:     []alarm{warning(failing, "finish-5k", 16*minute, 51*minute)},
+		declared: []alarm{critical(failing, "finish-5k", 16*minute, 51*minute)},
+		allowed:  []string{failing}, // its window ends before its alert does
+	},
+	{
 		name: "one device lent to another account",
 		from: 20 * minute, to: 33 * minute, mats: cityMats(0),
 		day:      fails(25*minute, 24*hour, forbidden, device("FINISH-5K")),
@@ -878,6 +1028,38 @@ var blindDays = []scenario{
 		calls:  1,
 	},
 	{
+		// It does not know its entries then.
+		name: "an exporter with rules for devices is restarted while the API is down",
+		from: 20 * minute, to: 45 * minute, mats: followed(), file: asRules(followed()), api: batteries,
+		day: fails(26*minute, 34*minute, dropped), accidents: []accident{{26*minute + 20*second, exporterOff(20 * second)}},
+		only: "declared", declared: []alarm{critical(allFailing, "", 26*minute, 34*minute)},
+		allowed: []string{"RufusDevicesUnreadable"}, lawless: true, // the page cannot know the mats
+	},
+	{
+		name: "an exporter with rules for devices is restarted while the list of devices cannot be read",
+		from: 20 * minute, to: 45 * minute, mats: followed(), file: asRules(followed()), api: batteries,
+		day: edits(closes("FINISH-5K", 24*minute), func(day *simulator.Day, at clockAfter) {
+			day.Faults = append(day.Faults, simulator.Fault{From: at(28 * minute), To: at(29 * minute), Page: 1, Status: 503})
+		}),
+		accidents: []accident{{28 * minute, exporterOff(10 * second)}},
+		only:      "declared", declared: []alarm{critical(closed, "finish-5k", 24*minute, never)},
+		calls: 1,
+	},
+	{
+		// The entry is gone all the same.
+		name: "list of devices not readable, and an entry is taken out while it is closed",
+		from: 20 * minute, to: 40 * minute, day: closes("FINISH-5K", 25*minute), mats: cityMats(0), api: batteries,
+		later: slices.Delete(cityMats(0), 2, 3),
+		accidents: []accident{
+			{20*minute + second, func(b *bench) { b.refused.Store("/v0/devices") }},
+			{30 * minute, reloads},
+		},
+		alarms: []alarm{
+			critical(closed, "finish-5k", 25*minute, 30*minute),
+			warning("RufusDevicesUnreadable", "", 20*minute, never),
+		},
+	},
+	{
 		name: "list of devices not readable",
 		from: 15 * minute, to: 40 * minute, mats: cityMats(0), api: batteries,
 		accidents: []accident{
@@ -916,6 +1098,14 @@ var serverDays = []scenario{
 		from: -30 * minute, to: -6 * minute, mats: cityMats(0),
 		accidents: []accident{{-25 * minute, exporterOff(8 * minute)}},
 		alarms:    []alarm{warning(exporterDown, "", -25*minute, -17*minute)},
+	},
+	{
+		name: "exporter down from before the race until 12 min after the gun",
+		from: -20 * minute, to: 18 * minute, mats: cityMats(0), accidents: []accident{{-10 * minute, exporterOff(22 * minute)}},
+		only: "declared", declared: []alarm{
+			{alert: exporterDown, severity: "warning", after: -10 * minute, within: reached[exporterDown], lasts: -5 * minute},
+			criticalBy(exporterDown, "", -5*minute, noticed, 12*minute),
+		},
 	},
 	{
 		name: "exporter in a crash loop",
@@ -965,21 +1155,47 @@ var serverDays = []scenario{
 		time.Sleep(30 * second)
 		b.stopExporter(exporterAddress)
 	}),
-	identity("two exporters have the same sessions", func(b *bench) {
-		b.startExporter(otherAddress)
-		b.server.scrape(b.scenario.targets(exporterAddress, otherAddress))
-	}),
+	identity("two exporters have the same sessions", joins),
 	{
 		name: "one of two exporters is down",
 		from: 20 * minute, to: 45 * minute, mats: cityMats(0),
 		accidents: []accident{
-			{21 * minute, func(b *bench) {
-				b.startExporter(otherAddress)
-				b.server.scrape(b.scenario.targets(exporterAddress, otherAddress))
-			}},
+			{21 * minute, joins},
 			{25 * minute, exporterOff(8 * minute)},
 		},
 		alarms: []alarm{warning(exporterDown, "", 25*minute, 33*minute)},
+	},
+	{
+		name: "one of two exporters is down, then the API",
+		from: 20 * minute, to: 52 * minute, mats: cityMats(0), day: fails(28*minute, 34*minute, dropped),
+		accidents: []accident{{21 * minute, joins}, {22 * minute, exporterOff(22 * minute)}},
+		alarms: []alarm{
+			warning(exporterDown, "", 22*minute, 44*minute),
+			critical(allFailing, "", 28*minute, 34*minute),
+		},
+	},
+	{
+		name: "one of two exporters is down, and an entry of the other is renamed",
+		from: 20 * minute, to: 45 * minute, mats: cityMats(0),
+		later: with(slices.Delete(cityMats(0), 2, 3), mat{
+			name: "ziel-5k", race: "5k", device: device("FINISH-5K"), from: 18 * minute, until: 54 * minute,
+		}),
+		accidents: []accident{
+			{21 * minute, joins},
+			{24 * minute, func(b *bench) { b.stopExporter(exporterAddress) }},
+			{30 * minute, reloads},
+		},
+		alarms: []alarm{warning(exporterDown, "", 24*minute, never)},
+	},
+	{
+		name: "of two exporters with a race each one is down",
+		from: 15 * minute, to: 45 * minute, mats: cityMats(0),
+		accidents: []accident{{16 * minute, shares}, {25 * minute, exporterOff(10 * minute)}},
+		alarms: []alarm{
+			critical(raceFailing, "", 25*minute, 35*minute).of("5k"),
+			warning(exporterDown, "", 25*minute, 35*minute),
+		},
+		lawless: true, // the oracle knows one exporter
 	},
 	{
 		name: "the exporter of one job is down, that of the other cannot read a session",

@@ -527,7 +527,8 @@ func (b *broken) blindness() {
 			}
 			seen := during(b.judged[m.name], e.resolved-b.s.lag(), e.resolved, func(j judgement) bool { return j.read || !j.listed })
 			ended := slices.ContainsFunc(b.s.windows(m), func(w span) bool {
-				return e.resolved >= w.until && e.resolved < w.until+minute || e.resolved+minute > w.from-armedBefore && e.resolved < w.from+minute
+				over := e.resolved >= w.until && e.resolved < w.until+max(minute, b.s.lag()) // the scrape after its end ends it
+				return over || e.resolved+minute > w.from-armedBefore && e.resolved < w.from+minute
 			})
 			if !seen && !ended && !b.stopped(e.resolved-2*minute, e.resolved) {
 				b.note("blind "+e.identity(), "blindness looks like recovery: %s", e)

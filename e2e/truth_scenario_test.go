@@ -294,6 +294,31 @@ func (s scenario) sessions(gun time.Time) string {
 
 const batteries = "  device_metrics: true\n"
 
+// followed are the entries for the city run with windows, all of devices.
+func followed() []mat {
+	mats := withWindows(cityMats(0))
+	for i := range mats {
+		mats[i].token, mats[i].device = "", device(strings.ToUpper(mats[i].name))
+	}
+	return mats
+}
+
+// asRules is a sessions.yml in which the devices of the city run are followed by their alias.
+func asRules(mats []mat) func(gun time.Time) []byte {
+	return func(gun time.Time) []byte {
+		list := "races:\n"
+		for race, after := range map[string]time.Duration{"5k": 0, "10k": 15 * minute} {
+			list += fmt.Sprintf("  - {name: %s, start: %s}\n", race, gun.Add(after).Format(time.RFC3339))
+		}
+		list += "devices:\n"
+		for _, m := range mats {
+			list += fmt.Sprintf("  - {alias: %s, name: %s, race: %s, expected: {from: %s, until: %s}, silent_after: %s}\n",
+				strings.ToUpper(m.name), m.name, m.race, m.from, m.until, m.silentAfter)
+		}
+		return fmt.Appendf(nil, "api:\n  url: http://%s/v0\n  key: %s\n%s%s", apiAddress, simulator.DemoKey, batteries, list)
+	}
+}
+
 // deviceMetrics reports whether the exporter asks for the list of devices.
 func (s scenario) deviceMetrics() bool { return strings.Contains(s.api, "device_metrics: true") }
 
