@@ -35,10 +35,11 @@ type Memory struct {
 
 	count   int64 // the last that was known
 	counted bool
-	fell    time.Time // when the count last became smaller
+	fell    time.Time // when the count last became smaller, within one session
 	arrival time.Time // when passings last arrived; zero: not since begun
 	steady  time.Time // since when they have arrived without a pause
 	brisk   bool      // it was counting briskly at the last arrival
+	slowed  time.Time // when it last was no longer
 	pace    pace
 
 	// quiet is since when it can have been silent: the first reading, the last arrival, or the last moment when it was
@@ -147,13 +148,14 @@ func (m *Memory) countUp(r Reading) {
 		return
 	}
 	n := r.Passings - m.count
-	if r.Created.After(m.arrival) && r.Created.Before(r.At) && !m.arrival.IsZero() {
-		n = r.Passings // of a session that was made since
+	another := r.Created.After(m.arrival) && r.Created.Before(r.At) && !m.arrival.IsZero() // session since
+	if another {
+		n = r.Passings
 	}
 	switch {
 	case m.counted && n > 0 && !m.closed():
 		m.arrive(r.At, n)
-	case m.counted && r.Passings < m.count:
+	case m.counted && r.Passings < m.count && !another:
 		m.fell = r.At
 	}
 	m.count, m.counted = r.Passings, true
@@ -178,11 +180,20 @@ func (m *Memory) judgePace(at time.Time) {
 	all, _ := m.pace.within(at, paceWithin)
 	lately, _ := m.pace.within(at, briskWithin)
 	_, uploads := m.pace.within(at, uploadsWithin)
-	m.brisk = lately >= 10 && lately >= all/12 && uploads >= 3
+	brisk := lately >= 10 && lately >= all/12 && uploads >= 3
+	if m.brisk && !brisk {
+		m.slowed = at
+	}
+	m.brisk = brisk
 }
 
-// Brisk reports whether the mat counted briskly at its last arrival, and that was in the last half hour.
-func (m *Memory) Brisk(now time.Time) bool { return m.brisk && now.Sub(m.arrival) < 30*time.Minute }
+// Brisk reports whether the mat counted briskly in the last half hour, and had its last arrival then.
+func (m *Memory) Brisk(now time.Time) bool {
+	return (m.brisk || now.Sub(m.slowed) < half) && now.Sub(m.arrival) < half
+}
+
+// half an hour is how long a mat counts for its race.
+const half = 30 * time.Minute
 
 // pause is how long there may be no arrival until a mat, or its race, has paused.
 const pause = 15 * time.Minute
