@@ -139,14 +139,22 @@ func (b *broken) worst(now moment) state.Severity {
 
 // excused reports whether one of page and dashboard cannot know of the mat what the other does. Of what was before the
 // exporter looked, the page knows more: it reads the times of the session. An alert may stand on what the exporter saw
-// before it restarted, or on three hours in which the race of a mat without a window has counted while this mat never did.
+// before it restarted. And whether a mat without a window stopped abruptly is decided from its last ten minutes, of which
+// the exporter has seen only what was after it started, and Prometheus only while it ran.
 func (b *broken) excused(m mat, now moment) bool {
-	if now.page[m.name].ByBox {
+	page := now.page[m.name]
+	if page.ByBox {
 		return true
 	}
+	if m.until == 0 && page.Word == state.Silent {
+		arrival := at(b.judged[m.name], now.at).arrival
+		if now.since > max(arrival-10*minute, b.saw.moments[0].since) ||
+			during(b.judged[m.name], arrival-10*minute, arrival, func(j judgement) bool { return !j.running }) {
+			return true
+		}
+	}
 	return slices.ContainsFunc(now.firing, func(f firing) bool {
-		neverCounted := f.name() == silent && !f.critical() && m.until == 0 && m.silentAfter == 0
-		return f.is(aboutMats) && f.covers(m) && (neverCounted || b.lost(m, now, f.episode))
+		return f.is(aboutMats) && f.covers(m) && b.lost(m, now, f.episode)
 	})
 }
 

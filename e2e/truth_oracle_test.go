@@ -115,6 +115,7 @@ type judgement struct {
 	changed   bool // it opened, closed, counted, or could be read for two minutes: what an alert of it says may end
 	armed     bool // in its window, or five minutes before it
 	blindFor  time.Duration
+	arrival   time.Duration // the last that was seen
 }
 
 // armedBefore is how long before a window a mat has to be ready.
@@ -126,6 +127,7 @@ type recall struct {
 	quiet          time.Duration // since when it can have been silent
 	arrival        time.Duration // -never: none was seen
 	inactive       time.Duration // since when; never: it is active
+	noticed        time.Duration // since when whoever scrapes certainly knows that it is inactive
 	wasActive      bool
 	count          int
 	created        time.Time
@@ -177,15 +179,16 @@ func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 			judged[i] = j
 			continue
 		}
-		j.changed = now.learn(f)
+		j.changed = now.learn(f, lag)
 		w, declared := due(spans, f.at)
 		mustArm := declared && f.at >= w.from-armedBefore+lag && f.at < w.until
 		mayArm := declared && f.at >= w.from-armedBefore-lag && f.at < w.until+lag
 		j.armed = mayArm
-		closedFor := time.Duration(0)
+		closedFor, knownFor := time.Duration(0), time.Duration(0)
 		if now.begun && now.inactive != never {
-			closedFor = now.readAt - now.inactive
+			closedFor, knownFor = now.readAt-now.inactive, now.readAt-now.noticed
 		}
+		j.arrival = now.arrival
 		inUse := now.inactive - now.arrival
 		base, silentFor := now.quiet, time.Duration(0)
 		if declared {
@@ -202,21 +205,24 @@ func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 			}
 			j.closed = mayArm && closedFor > 0
 			j.silent = mayArm && f.at >= w.from && limit > 0 && silentFor >= limit-2*lag
-			j.must = mustArm && (closedFor >= 30*second+lag || f.at >= w.from && limit > 0 && silentFor >= limit+lag)
+			j.must = mustArm && (knownFor >= 30*second+lag || f.at >= w.from && limit > 0 && silentFor >= limit+lag)
 		default:
 			j.closed = closedFor > 0 && inUse <= 5*minute+2*lag && now.wasActive
 			j.silent = limit > 0 && silentFor >= limit-2*lag && now.brisk
 			fresh := now.readAt-now.arrival < 12*hour-lag
-			j.must = now.wasActive && closedFor >= 30*second+lag && inUse <= 5*minute-2*lag ||
+			j.must = now.wasActive && knownFor >= 30*second+lag && inUse <= 5*minute-2*lag ||
 				limit > 0 && silentFor >= limit+lag && now.certain && fresh
 			j.counting = f.at-now.arrival < 5*minute+lag
 			j.counted = now.readAt-now.arrival < 15*minute+lag
 		}
 		j.closedNow, j.silentNow = j.closed, j.silent
-		// The end of a cause is noticed a little later, too.
-		for back := 1; back <= int(lag/tick) && i-back >= 0; back++ {
-			j.closed = j.closed || judged[i-back].closedNow
-			j.silent = j.silent || judged[i-back].silentNow
+		// The end of a cause is noticed a little later, too, and not by who cannot read.
+		for back, left := i, int(lag/tick); back > 0 && left > 0; back-- {
+			j.closed = j.closed || judged[back-1].closedNow
+			j.silent = j.silent || judged[back-1].silentNow
+			if facts[back].read {
+				left--
+			}
 		}
 		if now.blind != never && now.begun {
 			j.blindFor = f.at - now.blind
@@ -236,12 +242,13 @@ func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 }
 
 // learn takes in a fact and reports whether what an alert says may have ended by it.
-func (now *recall) learn(f fact) (changed bool) {
+func (now *recall) learn(f fact, lag time.Duration) (changed bool) {
 	switch {
 	case !f.running: // nobody looks
 		if now.blind != never {
 			now.blind = f.at
 		}
+		now.unnoticed(f, lag)
 		now.good = f.at
 		return true
 	case !f.read:
@@ -249,6 +256,7 @@ func (now *recall) learn(f fact) (changed bool) {
 			now.blind = f.at
 		}
 		now.good = f.at
+		now.unnoticed(f, lag)
 		return false
 	}
 	now.blind = never
@@ -266,7 +274,7 @@ func (now *recall) learn(f fact) (changed bool) {
 		}
 		now.inactive, changed = never, true
 	case !active && now.inactive == never:
-		now.inactive, changed = f.at, true
+		now.inactive, now.noticed, changed = f.at, f.at, true
 	}
 	n := 0
 	switch {
@@ -295,6 +303,13 @@ func (now *recall) learn(f fact) (changed bool) {
 	now.brisk = two >= 6
 	now.certain = two >= 16 && ticks >= 8 && two*6 >= ten
 	return true
+}
+
+// unnoticed is for a moment when it cannot be read: that it closed just before is not known yet.
+func (now *recall) unnoticed(f fact, lag time.Duration) {
+	if now.inactive != never && f.at-now.noticed < lag {
+		now.noticed = f.at
+	}
 }
 
 // judgeBlindness judges what all mats of the job, or of a race, have in common.
