@@ -27,25 +27,27 @@ const (
 // other members of its answer are unreadable than before.
 func (s *scheduler) changeLocked(r *request) {
 	resource := r.resource
-	fields, message := r.answer.Session.Unreadable, "cannot read time stamps of session"
+	logger, err := resource.fetcher.logger, r.answer.Err
+	fields := r.answer.Session.Unreadable
 	if resource.isList() {
-		fields, message = r.answer.devices.Unreadable(), "cannot read time stamps in list of devices"
+		fields = r.answer.devices.Unreadable()
 	}
 	if fields != "" && fields != resource.unreadable && resource.name != "" {
 		resource.unreadable = fields
-		s.events = append(s.events, event{at: r.answer.At, kind: message + fields, name: resource.name,
-			write: func(of slog.Attr) {
-				if resource.isList() {
-					of = slog.Attr{} // left out
-				}
-				resource.fetcher.logger.Warn(message, of, slog.String("fields", fields))
-			}})
+		e := event{at: r.answer.At, kind: "unreadable " + fields, name: resource.name}
+		e.write = func(of slog.Attr) {
+			logger.Warn("cannot read time stamps of session", of, slog.String("fields", fields))
+		}
+		if resource.isList() {
+			e.kind = "unreadable in list"
+			e.write = func(slog.Attr) { logger.Warn("cannot read time stamps in list of devices", "fields", fields) }
+		}
+		s.events = append(s.events, e)
 	}
 	if r.reason == resource.reported || resource.name == "" {
 		return
 	}
 	resource.reported = r.reason
-	logger, err := resource.fetcher.logger, r.answer.Err
 	e := event{at: r.answer.At, kind: string(r.reason), name: resource.name}
 	switch {
 	case resource.isList() && err != nil:

@@ -111,6 +111,8 @@ func (d *decoder) rule(item *node) (rule discovery.Rule, ok bool) {
 	d.checkRace(&rule, lines["race"])
 	if n := values["expected"]; n != nil {
 		d.expectedOf(&rule, n, lines)
+		all := slices.Concat(slices.Collect(maps.Values(rule.ExpectedByRace))...)
+		d.checkSilence(rule.SilentAfter, append(all, rule.Expected...), lines["silent_after"])
 	}
 	return rule, true
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -150,6 +151,16 @@ func (d *decoder) expected(n *node, line int, race raceLabel) []window.Window {
 		guns = d.guns(race, line)
 	}
 	return d.windowsAfter(guns, from, until, line)
+}
+
+// checkSilence refuses a limit of silence that no window outlasts: a mat that never counts would not ring. line is
+// where the limit is.
+func (d *decoder) checkSilence(limit time.Duration, windows []window.Window, line int) {
+	outlasts := func(w window.Window) bool { return w.Until.Sub(w.From) > limit }
+	if len(windows) > 0 && !slices.ContainsFunc(windows, outlasts) {
+		d.refuse(line, "silent_after is not shorter than the window in expected, so the mat could never count as silent",
+			"use a shorter one, or leave it out: then the limit is half of the window, until the first passing")
+	}
 }
 
 // bounds decodes both ends of a window, and reports whether they are valid.

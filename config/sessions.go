@@ -96,6 +96,7 @@ func (d *decoder) session(item *node) (entry.Entry, int) {
 		session.Labels, labelLines = d.labels(values["labels"])
 		label := d.raceOf(&session, raceLabel{race, lines["race"]}, labelLines)
 		session.Expected = d.expected(values["expected"], lines["expected"], label)
+		d.checkSilence(session.SilentAfter, session.Expected, lines["silent_after"])
 	default:
 		if !d.refuseTypo(settingTypo, item) {
 			d.scalar(item.Line, item, "token", fields[0])

@@ -188,9 +188,11 @@ func TestAlertmanagerInhibition(t *testing.T) {
 		"critical RufusAllSessionsFailing": slices.Concat(ofJob, raceFailing),
 		"warning RufusAllSessionsFailing":  raceFailing,
 		"critical RufusExporterDown":       slices.Concat(ofJob, allFailing),
-		"warning RufusExporterDown":        allFailing,
-		"warning RufusScrapeSlow":          nil,
-		"none RufusWatchdog":               nil,
+		"warning RufusExporterDown": {
+			"warning RufusSessionFailing", "warning RufusRaceFailing", "warning RufusAllSessionsFailing",
+		},
+		"warning RufusScrapeSlow": nil,
+		"none RufusWatchdog":      nil,
 	}
 	for source, targets := range inhibited {
 		inhibitor := inhibitorWith(t, labelsOfAlert(source))

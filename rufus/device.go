@@ -48,7 +48,7 @@ func (l DeviceList) All() iter.Seq2[Secret, DeviceHealth] { return maps.All(l.de
 func (l DeviceList) Unreadable() string {
 	members := map[string]bool{}
 	for _, health := range l.devices {
-		for _, member := range strings.Fields(health.Unreadable) {
+		for member := range strings.FieldsSeq(health.Unreadable) {
 			members[member] = true
 		}
 	}
