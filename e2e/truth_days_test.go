@@ -645,6 +645,16 @@ var silentDays = []scenario{
 		declared: []alarm{critical(silent, "start-5k", 4*minute, 8*minute)},
 	},
 	{
+		name: "the gun is 40 s early, and all have started when the window begins",
+		from: -10 * minute, to: 10 * minute, only: "declared",
+		races: func(gun time.Time) []simulator.Race {
+			early := simulator.FiveK(gun.Add(-40*second), 40)
+			early.Waves, early.WaveLen = 1, 20*second
+			return []simulator.Race{early}
+		},
+		mats: []mat{{name: "start-5k", race: "5k", device: device("START-5K")}},
+	},
+	{
 		name: "a chip is tried at the start four minutes before the gun, then its antenna is unplugged",
 		from: -10 * minute, to: 12 * minute, day: edits(mutes("START-5K", -hour), tries("START-5K", -4*minute, 2)), mats: cityMats(0),
 		only: "declared", declared: []alarm{critical(silent, "start-5k", 4*minute, 8*minute)},

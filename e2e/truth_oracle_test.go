@@ -200,7 +200,7 @@ func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 		switch {
 		case declared:
 			limit := limit
-			if limit == 0 && now.arrival < w.from {
+			if limit == 0 && now.arrival < w.from-minute {
 				limit = (w.until - w.from) / 2
 			}
 			j.closed = mayArm && closedFor > 0

@@ -63,6 +63,8 @@ const (
 	stale = 12 * time.Hour
 	// inUse is how soon after a passing a session without a window is closed by mistake.
 	inUse = 5 * time.Minute
+	// early is how long before its window a mat may have its first passing: the gun may be early.
+	early = time.Minute
 	// idle is how long a mat without a window may count nothing while its race counts.
 	idle = 3 * time.Hour
 	// lately is how old the last passing may be, by the clock of the box, of a session that was closed before the exporter
@@ -139,7 +141,7 @@ func (m *Memory) silence(p Plan, now time.Time) (since time.Time, limit time.Dur
 	if p.Declared && m.quiet.Before(p.Window.From) && !now.Before(p.Window.From) {
 		since = p.Window.From
 	}
-	if limit == 0 && p.Declared && m.arrival.Before(p.Window.From) {
+	if limit == 0 && p.Declared && m.arrival.Before(p.Window.From.Add(-early)) {
 		limit = p.Window.Until.Sub(p.Window.From) / 2
 	}
 	return since, limit
