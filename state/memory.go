@@ -37,6 +37,7 @@ type Memory struct {
 	counted bool
 	fell    time.Time // when the count last became smaller, within one session
 	arrival time.Time // when passings last arrived; zero: not since begun
+	first   time.Time // when they first arrived
 	steady  time.Time // since when they have arrived without a pause
 	brisk   bool      // it was counting briskly at the last arrival
 	slowed  time.Time // when it last was no longer
@@ -164,6 +165,9 @@ func (m *Memory) countUp(r Reading) {
 
 // arrive notes passings.
 func (m *Memory) arrive(at time.Time, n int64) {
+	if m.arrival.IsZero() {
+		m.first = at
+	}
 	if !at.Before(m.Steady().Until) {
 		m.steady = at
 	}
@@ -180,6 +184,9 @@ func (m *Memory) judgePace(at time.Time) {
 	all, _ := m.pace.within(at, paceWithin)
 	lately, _ := m.pace.within(at, briskWithin)
 	_, uploads := m.pace.within(at, uploadsWithin)
+	if at.Sub(m.first) < uploadsWithin*15*time.Second {
+		uploads-- // the rules see changes, and the first arrival is none
+	}
 	brisk := lately >= 10 && lately >= all/12 && uploads >= 3
 	if m.brisk && !brisk {
 		m.slowed = at
