@@ -23,7 +23,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,8 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	arguments, err := readArguments(*argued, all)
-	if err != nil {
+	if err := argue(*argued, all); err != nil {
 		return err
 	}
 	chosen, err := choose(all, strings.Split(*kind, ","), matches, *sample, *seed)
@@ -104,6 +102,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		dir: dir, monitoring: *monitoring, cores: max(1, runtime.NumCPU() / *parallel),
 		bench: *bench, benchRun: *benchRun, benchSkip: *benchSkip,
 	}
+	tests.unmutated = sync.OnceValue(func() error { return tests.playUnmutated(ctx) })
 	if err := tests.prepare(ctx, all, chosen); err != nil {
 		return err
 	}
@@ -111,7 +110,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return report(out, results, arguments, len(chosen) == len(all))
+	return report(out, results, len(chosen) == len(all))
 }
 
 // choose returns the mutants of some kinds whose names match; with a sample, at most so many of each kind.
@@ -263,7 +262,7 @@ func (r result) String() string {
 }
 
 // report prints what became of the mutants. It returns an error if more survive than may.
-func report(out *log.Logger, results []result, arguments []argument, all bool) error {
+func report(out *log.Logger, results []result, all bool) error {
 	var problems []error
 	survivors, unargued, equivalent, total := 0, 0, 0, 0
 	counts := map[string]map[string]int{}
@@ -284,25 +283,24 @@ func report(out *log.Logger, results []result, arguments []argument, all bool) e
 		total++
 		counts[r.kind]["all"]++
 		took[r.kind] += r.took
-		i := slices.IndexFunc(arguments, func(a argument) bool { return a.mutant.MatchString(r.name) })
 		switch {
 		case r.killer != "":
 			counts[r.kind][r.killer]++
-			if i >= 0 {
-				out.Printf("Killed, though argued in line %d: %s\n\n", arguments[i].line, r.name)
+			if r.argued != nil {
+				out.Printf("Killed, though argued in line %d: %s\n\n", r.argued.line, r.name)
 			}
 			continue
-		case i < 0:
+		case r.argued == nil:
 			unargued++
-		case arguments[i].equivalent:
+		case r.argued.equivalent:
 			equivalent++
 		}
 		survivors++
 		counts[r.kind]["survived"]++
 		reason := "NOT ARGUED"
-		if i >= 0 {
+		if r.argued != nil {
 			counts[r.kind]["argued"]++
-			reason = arguments[i].reason
+			reason = r.argued.reason
 		}
 		out.Printf("Survived: %s\n%s\n(%s)\n\n", r.name, r.diff(), reason)
 	}
@@ -337,37 +335,45 @@ type argument struct {
 	equivalent bool // no test can kill it
 }
 
-// readArguments reads the list of argued survivors: the name of a mutant, in which * stands for anything, then why it
-// survives in lines that are indented. The reason begins with "equivalent:" if no test can kill the mutant.
-func readArguments(path string, all []mutant) ([]argument, error) {
+// argue reads the list of argued survivors and tells the mutants their arguments: the name of a mutant, in which *
+// stands for anything, then why it survives in lines that are indented. The reason begins with "equivalent:" if no test
+// can kill the mutant.
+func argue(path string, all []mutant) error {
 	content, err := os.ReadFile(path) //nolint:gosec // the path is that of whoever started it
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var arguments []argument
+	var arguments []*argument
 	for i, line := range strings.Split(string(content), "\n") {
 		text := strings.TrimSpace(line)
 		switch {
 		case text == "" || line[0] == '#':
 		case line[0] != ' ':
 			pattern := strings.ReplaceAll(regexp.QuoteMeta(text), `\*`, ".*")
-			arguments = append(arguments, argument{line: i + 1, mutant: regexp.MustCompile("^" + pattern + "$")})
+			arguments = append(arguments, &argument{line: i + 1, mutant: regexp.MustCompile("^" + pattern + "$")})
 		case len(arguments) == 0:
-			return nil, fmt.Errorf("%s:%d: a reason for no mutant", path, i+1)
+			return fmt.Errorf("%s:%d: a reason for no mutant", path, i+1)
 		default:
-			a := &arguments[len(arguments)-1]
+			a := arguments[len(arguments)-1]
 			a.reason = strings.TrimSpace(a.reason + " " + text)
 			a.equivalent = strings.HasPrefix(a.reason, "equivalent:")
 		}
 	}
 	var problems []error
 	for _, a := range arguments {
-		if !slices.ContainsFunc(all, func(m mutant) bool { return a.mutant.MatchString(m.name) }) {
+		found := false
+		for i := range all {
+			if a.mutant.MatchString(all[i].name) {
+				found = true
+				all[i].argued = cmp.Or(all[i].argued, a)
+			}
+		}
+		if !found {
 			problems = append(problems, fmt.Errorf("%s:%d: there is no such mutant", path, a.line))
 		}
 		if a.reason == "" {
 			problems = append(problems, fmt.Errorf("%s:%d: no reason", path, a.line))
 		}
 	}
-	return arguments, cmp.Or(errors.Join(problems...), nil)
+	return errors.Join(problems...)
 }

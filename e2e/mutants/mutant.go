@@ -18,6 +18,7 @@ type mutant struct {
 	name   string // unique: kind, where, and what was changed
 	before string // content of the file
 	after  string
+	argued *argument // why it may survive, if that is known
 }
 
 // litter collects the mutants of one file.

@@ -43,6 +43,7 @@ type tests struct {
 
 	bench               bool
 	benchRun, benchSkip string
+	unmutated           func() error // plays the truth bench without a mutation, once
 
 	ruleTests []byte // the file of promtool's tests
 	mu        sync.Mutex
@@ -98,7 +99,7 @@ func (t *tests) prepareKind(ctx context.Context, kind string, all, chosen []muta
 		return of(m) && !together
 	}
 	if slices.ContainsFunc(chosen, alone) {
-		if r := t.test(ctx, &original); r.err != nil || r.killer != "" {
+		if r := t.testFast(ctx, &original, t.dir); r.err != nil || r.killer != "" {
 			return fmt.Errorf("%s without a mutation: %s", kind, r)
 		}
 	}
@@ -119,17 +120,12 @@ func (t *tests) test(ctx context.Context, m *mutant) result {
 		return result{err: err}
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // it is within another that goes
-	var r result
-	switch m.kind {
-	case "rules":
-		r = t.promtool(ctx, m, dir)
-	case "alertmanager":
-		r = t.routes(ctx, m, dir)
-	default:
-		r = t.packageTests(ctx, m, dir)
-	}
-	if r != (result{}) || !t.bench {
+	r := t.testFast(ctx, m, dir)
+	if r != (result{}) || !t.bench || m.argued != nil && m.argued.equivalent {
 		return r
+	}
+	if err := t.unmutated(); err != nil {
+		return result{err: err}
 	}
 	killed, err := t.play(ctx, m, dir)
 	if killed {
@@ -137,6 +133,18 @@ func (t *tests) test(ctx context.Context, m *mutant) result {
 	}
 	r.err = err
 	return r
+}
+
+// testFast runs the tests of the kind on a mutant, until one fails, but not the truth bench.
+func (t *tests) testFast(ctx context.Context, m *mutant, dir string) result {
+	switch m.kind {
+	case "rules":
+		return t.promtool(ctx, m, dir)
+	case "alertmanager":
+		return t.routes(ctx, m, dir)
+	default:
+		return t.packageTests(ctx, m, dir)
+	}
 }
 
 // promtool runs promtool's tests one by one, first those that are likely to fail.
@@ -251,10 +259,19 @@ func (t *tests) play(ctx context.Context, m *mutant, dir string) (killed bool, e
 		"-test.failfast", "-test.timeout=30m")
 }
 
+// playUnmutated returns an error if the truth bench fails without a mutation.
+func (t *tests) playUnmutated(ctx context.Context) error {
+	failed, err := t.play(ctx, &mutant{}, t.dir)
+	if failed {
+		err = errors.New("the truth bench fails without a mutation")
+	}
+	return err
+}
+
 // environment returns variables that let the tests of e2e use a mutant of rules or Alertmanager example.
 func (*tests) environment(m *mutant, dir string) ([]string, error) {
 	path := filepath.Join(dir, filepath.Base(m.path))
-	environment := []string{"RUFUS_TRUTH_FAILFAST=1"}
+	environment := []string{"RUFUS_TRUTH_FAILFAST=1", "CI_FULL="}
 	switch m.kind {
 	case "rules":
 		environment = append(environment, "RUFUS_RULES="+path)
