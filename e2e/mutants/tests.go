@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -277,6 +278,8 @@ func (*tests) environment(m *mutant, dir string) ([]string, error) {
 		environment = append(environment, "RUFUS_RULES="+path)
 	case "alertmanager":
 		environment = append(environment, "RUFUS_ALERTMANAGER="+path)
+	case "":
+		return append(environment, "GOMAXPROCS="+strconv.Itoa(runtime.NumCPU())), nil // all others wait for it
 	default:
 		return environment, nil
 	}
