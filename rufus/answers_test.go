@@ -209,6 +209,8 @@ var answers = []struct {
 	{"alias of nothing to be seen", one("alias", `"\u200b\u2060"`), reads("alias", "")},
 	{"alias of 10,000 characters", one("alias", `"`+strings.Repeat("é", 10_000)+`"`), reads("alias", strings.Repeat("é", 200))},
 	{"alias of 10,000 escapes", one("alias", `"`+strings.Repeat(`\ud83c\udfc1`, 5_000)+`"`), reads("alias", strings.Repeat("🏁", 200))},
+	{"alias whose escapes begin at the cut", one("alias", `"`+strings.Repeat("x", 4_093)+strings.Repeat(`\n`, 1_000)+`"`),
+		reads("alias", strings.Repeat("x", 200))},
 	{"alias of 200 characters", one("alias", `"`+strings.Repeat("x", 200)+`"`), reads("alias", strings.Repeat("x", 200))},
 	{"alias of 201 characters", one("alias", `"`+strings.Repeat("x", 201)+`"`), reads("alias", strings.Repeat("x", 200))},
 	{"alias with the token at the end", one("alias", `"`+strings.Repeat("x", 192)+token+`"`),

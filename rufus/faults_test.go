@@ -340,14 +340,14 @@ func TestGreatestAnswer(t *testing.T) {
 	own := `404 {description: "Sessions not found", deviceid: "` + device + `"}`
 	for _, test := range []struct {
 		session, active, list string
-		want                  string
+		want, most            string
 	}{
 		{session: filled(one(), 64<<10), want: reads()},
-		{session: filled(one(), 64<<10+1), want: "invalid_response"},
+		{session: filled(one(), 64<<10+1), want: "invalid_response", most: "64 KiB"},
 		{active: filled(one(), 64<<10), want: reads()},
-		{active: filled(one(), 64<<10+1), want: "invalid_response"},
+		{active: filled(one(), 64<<10+1), want: "invalid_response", most: "64 KiB"},
 		{active: own, list: filled(one(), 1<<20), want: reads()},
-		{active: own, list: filled(one(), 1<<20+1), want: "invalid_response"},
+		{active: own, list: filled(one(), 1<<20+1), want: "invalid_response", most: "1024 KiB"},
 	} {
 		c := client(t, api(t, func(w http.ResponseWriter, r *http.Request) {
 			answerWith(w, map[string]string{
@@ -361,7 +361,8 @@ func TestGreatestAnswer(t *testing.T) {
 			target = rufus.Target{Follows: rufus.Device, ID: rufus.NewSecret(device)}
 		}
 		s, err := c.State(t.Context(), target)
-		if got := outcome(t, s, err); got != test.want {
+		if got := outcome(t, s, err); got != test.want ||
+			test.most != "" && !strings.HasSuffix(err.Error(), " larger than "+test.most) {
 			t.Errorf("%d, %d and %d bytes: got %s (%v), want %s", len(test.session), len(test.active), len(test.list),
 				got, err, test.want)
 		}
