@@ -395,6 +395,31 @@ var closedDays = []scenario{
 		calls: 1,
 	},
 	{
+		// One cause: it is told once, and until it ends.
+		name: "network gone for a race, and another mat comes due five minutes later",
+		from: -10 * minute, to: 55 * minute, races: sixMats, only: "declared",
+		mats: []mat{
+			{name: "km-2", race: "trail", device: device("MAT-00001"), silentAfter: 5 * minute, until: 50 * minute, absolute: true},
+			{name: "km-3", race: "trail", device: device("MAT-00002"), silentAfter: 5 * minute, until: 50 * minute, absolute: true},
+			{
+				name: "km-4", race: "trail", device: device("MAT-00003"), silentAfter: 5 * minute,
+				from: 25 * minute, until: 54 * minute, absolute: true,
+			},
+		},
+		day: edits(every(90*second), func(day *simulator.Day, at clockAfter) {
+			for i := range 3 {
+				day.Device(fmt.Sprintf("MAT-%05d", i+1)).Buffer(at(20*minute), at(45*minute))
+			}
+			day.Device("MAT-00003").Mute(at(-hour))
+		}),
+		declared: []alarm{
+			critical(raceStopped, "", 24*minute+30*second, 45*minute).of("trail"),
+			critical(silent, "km-2", 24*minute+30*second, 45*minute).untold(),
+			critical(silent, "km-3", 24*minute+30*second, 45*minute).untold(),
+		},
+		free: true,
+	},
+	{
 		// The entry is not there any more: so is its alarm.
 		name: "an entry is taken out while it is closed",
 		from: 20 * minute, to: 40 * minute, day: closes("FINISH-5K", 25*minute), mats: cityMats(0),
@@ -637,7 +662,7 @@ var silentDays = []scenario{
 	{
 		name: "antenna never plugged in at the finish",
 		from: -5 * minute, to: 35 * minute, day: mutes("FINISH-5K", -hour), mats: silentFinish(),
-		declared: []alarm{critical(silent, "finish-5k", 23*minute, never).saying("has not counted a single one")},
+		declared: []alarm{critical(silent, "finish-5k", 23*minute, never).saying("its session has none")},
 	},
 	{
 		name: "antenna never plugged in at the start",
@@ -827,6 +852,24 @@ var clockDays = []scenario{
 			warningBy("RufusClockBehind", "far-behind", 6*minute, 20*minute, never),
 		},
 	},
+	{
+		// Measured is up to a scrape less, so that of some passings it is less than 15 s.
+		name: "a clock 22 s ahead, with a passing every 6 min",
+		from: -5 * minute, to: 100 * minute, races: sixMats, mats: trail("hut")[:1],
+		day: edits(every(6*minute+4*second), func(day *simulator.Day, at clockAfter) {
+			day.Device("MAT-00001").Skew(at(-hour), 22*second)
+		}),
+		alarms: []alarm{warningBy("RufusClockAhead", "hut", 0, 20*minute, never)},
+	},
+	{
+		name: "a clock 2 min behind, with a passing every 20 min",
+		from: -5 * minute, to: 140 * minute, races: sixMats, only: "bare",
+		mats: []mat{{name: "hut", race: "trail", device: device("MAT-00001"), silentAfter: 25 * minute}},
+		day: edits(every(20*minute+4*second), func(day *simulator.Day, at clockAfter) {
+			day.Device("MAT-00001").Skew(at(-hour), -2*minute)
+		}),
+		bare: []alarm{warningBy("RufusClockBehind", "hut", 20*minute, 25*minute, never)},
+	},
 }
 
 // trail are the entries for MAT-00001 and so on.
@@ -917,6 +960,25 @@ var blindDays = []scenario{
 		from: 20 * minute, to: 38 * minute, races: fiveK, day: fails(25*minute, 28*minute, dropped),
 		mats:   []mat{{name: "finish", token: token("FINISH-5K"), from: 18 * minute, until: 54 * minute}},
 		alarms: []alarm{critical(allFailing, "", 25*minute, 28*minute)},
+		calls:  1,
+	},
+	{
+		name: "API down until a minute before the mats must be ready",
+		from: -25 * minute, to: 8 * minute, races: opened(hour), day: fails(-15*minute, -6*minute, dropped), mats: cityMats(0),
+		alarms: []alarm{warning(allFailing, "", -15*minute, -6*minute)},
+	},
+	{
+		name: "one device lent until a minute before its mat must be ready",
+		from: -25 * minute, to: 8 * minute, mats: with(cityMats(0), onlyStart()...),
+		day:    fails(-15*minute, -6*minute, forbidden, device("START-5K")),
+		alarms: []alarm{warning(failing, "start-5k", -15*minute, -6*minute)},
+	},
+	{
+		// What cannot be read is not told of a mat that is closed. When it can be read again, all is well.
+		name: "closed, lent to another account, and opened meanwhile",
+		from: 15 * minute, to: 50 * minute, races: fiveK, mats: startAndFinish(),
+		day:    edits(presses("FINISH-5K", 25*minute, 7*minute), fails(27*minute, 37*minute, forbidden, device("FINISH-5K"))),
+		alarms: []alarm{critical(closed, "finish-5k", 25*minute, 37*minute)},
 		calls:  1,
 	},
 	{
@@ -1102,6 +1164,34 @@ var serverDays = []scenario{
 		accidents: []accident{{25 * minute, exporterOff(10 * minute)}},
 		alarms:    []alarm{critical(exporterDown, "", 25*minute, 35*minute)},
 		calls:     1,
+	},
+	{
+		name: "exporter down over the end of a window, closed, and the next begins two minutes later",
+		from: -8 * minute, to: 24 * minute, guns: map[string][]time.Duration{"5k": {0, 10 * minute}},
+		day: closes("START-5K", 4*minute), mats: onlyStart(),
+		accidents: []accident{{7 * minute, exporterOff(3*minute + 20*second)}},
+		only:      "declared", declared: []alarm{
+			critical(closed, "start-5k", 4*minute, 18*minute),
+			critical(exporterDown, "", 7*minute, 10*minute+20*second),
+		},
+	},
+	{
+		name: "power lost for 5 min, and the exporter is back 20 s after Prometheus",
+		from: 20 * minute, to: 40 * minute, mats: silentFinish(),
+		accidents: []accident{{25 * minute, func(b *bench) {
+			b.server.stop()
+			b.stopExporter(exporterAddress)
+			time.Sleep(5 * minute)
+			b.server.start()
+			time.Sleep(20 * second)
+			b.startExporter(exporterAddress)
+		}}},
+	},
+	{
+		name: "power lost for 5 min, and the network is back 20 s after Prometheus",
+		from: 20 * minute, to: 40 * minute, mats: silentFinish(),
+		day:       fails(29*minute, 30*minute+20*second, dropped),
+		accidents: []accident{{25 * minute, restarts(5 * minute)}},
 	},
 	{
 		name: "exporter down before the race",

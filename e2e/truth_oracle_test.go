@@ -112,7 +112,7 @@ type judgement struct {
 	blind     bool // could not be read in the last minutes
 	counting  bool // it had passings in the last minutes, with no window declared
 	counted   bool // the same, in the last quarter of an hour
-	changed   bool // it opened, closed, counted, or could be read for two minutes: what an alert of it says may end
+	changed   bool // it opened, closed, counted, could be read for two minutes now, or another window of it matters now
 	armed     bool // in its window, or five minutes before it
 	blindFor  time.Duration
 	arrival   time.Duration // the last that was seen
@@ -134,6 +134,7 @@ type recall struct {
 	readAt         time.Duration
 	blind          time.Duration // since when; never: it can be read
 	good           time.Duration // since when it can be read
+	window         span          // the one that matters
 	brisk, certain bool          // it may have counted briskly at the last arrival; it certainly did
 	arrivals       []arrival
 }
@@ -181,6 +182,8 @@ func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 		}
 		j.changed = now.learn(f, lag)
 		w, declared := due(spans, f.at)
+		j.changed = j.changed || w != now.window // and an alert ends with its window
+		now.window = w
 		mustArm := declared && f.at >= w.from-armedBefore+lag && f.at < w.until
 		mayArm := declared && f.at >= w.from-armedBefore-lag && f.at < w.until+lag
 		// A window ends with the first scrape after its end, or a minute later.
@@ -263,10 +266,12 @@ func (now *recall) learn(f fact, lag time.Duration) (changed bool) {
 		return false
 	}
 	now.blind = never
-	changed = f.at-now.good >= 2*minute
+	goodFor := f.at - now.good
+	changed = goodFor >= 2*minute && goodFor < 2*minute+tick
 	active := f.Active && f.Session
 	if !now.begun {
-		now.begun, now.quiet, now.count, now.created = true, f.at, f.Passings, f.Created
+		now.begun, now.quiet, now.good = true, f.at, f.at
+		now.count, now.created = f.Passings, f.Created
 	}
 	now.readAt = f.at
 	now.wasActive = now.wasActive || active
@@ -508,7 +513,10 @@ func (b *broken) flapping() {
 			continue
 		}
 		changed := func(j judgement) bool { return j.changed || !j.listed }
-		cause := false
+		cause := slices.ContainsFunc(b.saw.episodes, func(o *episode) bool { // a warning that was critical meanwhile
+			return o.critical() && !e.critical() && o.name() == e.name() && o.labels["session"] == e.labels["session"] &&
+				o.labels["race"] == e.labels["race"] && o.fired <= before.resolved && o.resolved >= e.fired-minute
+		})
 		for _, m := range b.mats {
 			cause = cause || (e.covers(m) || e.labels["session"] == m.name || e.labels["session"] == "") &&
 				during(b.judged[m.name], before.resolved-5*minute, e.fired, changed)

@@ -57,7 +57,8 @@ func (b *broken) page() {
 			told := slices.ContainsFunc(now.firing, func(f firing) bool {
 				return f.covers(m) && (f.critical() || f.is(aboutMats))
 			})
-			if calmAlerts.lasts(now.at, s.Severity == state.Critical && !told) {
+			// What can be read again rings no more, if another alert of the mat has ended since.
+			if calmAlerts.lasts(now.at, s.Severity == state.Critical && !told && !s.Recovers) {
 				b.note("alerts calm "+m.name, "at %s the page says for over a minute that %s is %s, since %s, but no alert does",
 					short(now.at), m.name, s.Word, s.Since)
 			}

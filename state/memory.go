@@ -24,6 +24,7 @@ type Memory struct {
 	begun  time.Time // when it was first asked for
 	asked  time.Time // when it was last asked for; zero: never
 	failed bool      // and could not be read then
+	lost   time.Time // when it last could not be read; zero: never
 	good   Reading   // the newest that did not fail; its At is zero if there is none
 	sight  sight
 
@@ -101,6 +102,7 @@ func (m *Memory) Observe(r Reading) {
 	m.asked, m.failed = r.At, r.Failed
 	m.see(r)
 	if r.Failed {
+		m.lost = r.At
 		return
 	}
 	first := m.good.At.IsZero()
@@ -160,7 +162,6 @@ func (m *Memory) countUp(r Reading) {
 		m.fell = r.At
 	}
 	m.count, m.counted = r.Passings, true
-	m.judgePace(r.At)
 }
 
 // arrive notes passings.
@@ -173,12 +174,13 @@ func (m *Memory) arrive(at time.Time, n int64) {
 	}
 	m.arrival, m.quiet = at, at
 	m.pace.add(at, n)
+	m.judgePace(at)
 }
 
-// judgePace decides, at an arrival and shortly after it, whether the mat is brisk: ten passings in two minutes, in more
-// than one upload, and no slower than 40 % of the pace of ten minutes. After the count fell nobody can tell.
+// judgePace decides at an arrival whether the mat is brisk: ten passings in two minutes, in more than one upload, and no
+// slower than 40 % of the pace of ten minutes. After the count fell nobody can tell.
 func (m *Memory) judgePace(at time.Time) {
-	if m.arrival.IsZero() || at.Sub(m.arrival) >= 30*time.Second || at.Sub(m.fell) < 10*time.Minute {
+	if at.Sub(m.fell) < 10*time.Minute {
 		return
 	}
 	all, _ := m.pace.within(at, paceWithin)

@@ -81,10 +81,14 @@ func Of(m *Memory, p Plan, now time.Time) State {
 	case m.asked.IsZero():
 		return State{Word: Failing, Severity: Warning}
 	case m.failing && p.due(now, Armed):
-		return State{Word: Failing, Severity: Critical, Since: m.failingSince, Recovers: !m.failed}
+		if m.failed || !m.lost.Before(p.Window.From.Add(-Armed)) {
+			return State{Word: Failing, Severity: Critical, Since: m.failingSince, Recovers: !m.failed}
+		}
+		// It failed before anyone needed it.
 	case m.failing, m.failed:
 		return State{Word: Failing, Severity: Warning, Since: m.failingSince, Recovers: !m.failed}
-	case p.Declared:
+	}
+	if p.Declared {
 		return declaredMat(m, p, now)
 	}
 	return undeclaredMat(m, p, now)

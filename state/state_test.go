@@ -41,6 +41,15 @@ func every(from, to time.Duration, first story, rise int64) story {
 	return all
 }
 
+// tens is a mat that counted to 100 in 20 minutes, ten in any two, the last at an instant.
+func tens(until time.Duration) story {
+	var all story
+	for i := range int64(81) {
+		all = append(all, read(until-time.Duration(80-i)*15*second, true, i+i/4)...)
+	}
+	return all
+}
+
 // last gives the readings the time of a last passing, by the clock of the box.
 func (s story) last(at time.Duration) story {
 	s = slices.Clone(s)
@@ -174,6 +183,12 @@ func TestOf(t *testing.T) {
 		{"can be read again, but not for long", slices.Concat(counts(0), every(15*second, 5*minute, fails(0), 0),
 			every(5*minute+15*second, 7*minute, read(0, true, arrived(0)+5), 1)), due, 7 * minute,
 			"critical failing" + at(15*second) + " recovers"},
+		{"failed until it had to be ready", slices.Concat(every(-hour, -10*minute, read(0, true, 0), 0),
+			every(-10*minute+15*second, -5*minute, fails(0), 0), every(-5*minute+15*second, -4*minute, read(0, true, 0), 0)), due,
+			-4 * minute, "critical failing" + at(-10*minute+15*second) + " recovers"},
+		{"failed before it had to be ready", slices.Concat(every(-hour, -10*minute, read(0, true, 0), 0),
+			every(-10*minute+15*second, -5*minute-15*second, fails(0), 0), every(-5*minute, -4*minute, read(0, true, 0), 0)), due,
+			-4 * minute, "calm waiting"},
 		{"can be read again", slices.Concat(counts(0), every(15*second, 5*minute, fails(0), 0),
 			every(5*minute+15*second, 8*minute+30*second, read(0, true, arrived(0)+5), 1)), due, 8*minute + 30*second, "calm ok"},
 
@@ -191,6 +206,8 @@ func TestOf(t *testing.T) {
 		{"no session", nothing(0), bare, 0, "calm waiting"},
 		{"no session, while its race counts", nothing(0), state.Plan{RaceCounts: true}, 0, "warning not started"},
 		{"stopped abruptly", slices.Concat(counts(0), every(15*second, 5*minute, read(0, true, arrived(0)), 0)), anytime,
+			5 * minute, "critical silent" + at(0)},
+		{"stopped abruptly, with ten in two minutes", slices.Concat(tens(0), every(15*second, 5*minute, read(0, true, 100), 0)), anytime,
 			5 * minute, "critical silent" + at(0)},
 		{"ran out slowly", slices.Concat(counts(0), every(15*second, 3*minute, read(0, true, arrived(0)), 0),
 			every(3*minute+15*second, 9*minute, read(0, true, arrived(0)+1), 0)), anytime, 9 * minute,

@@ -222,8 +222,8 @@ func (g *testGroup) whole() bool {
 	return !slices.ContainsFunc(g.Exprs, func(test exprTest) bool { return !askable(test.Expr) })
 }
 
-// askable reports whether clone.expr can rewrite an expression: it has no range of what rules make, and each of its
-// selectors has a name.
+// askable reports whether clone.expr can rewrite an expression: it has no range of what rules make, each of its
+// selectors has a name, and none matches all alerts by a regular expression.
 func askable(expr string) bool {
 	root, err := promql.ParseExpr(expr)
 	possible := err == nil
@@ -235,12 +235,19 @@ func askable(expr string) bool {
 				if ranged {
 					_, ranged = path[len(path)-1].(*parser.MatrixSelector)
 				}
-				possible = possible && selector.Name != "" && !(made && ranged)
+				possible = possible && selector.Name != "" && !(made && ranged) && !matchesClones(selector)
 			}
 			return nil
 		})
 	}
 	return possible
+}
+
+// matchesClones reports whether a selector by alertname may match clones as it is.
+func matchesClones(selector *parser.VectorSelector) bool {
+	return slices.ContainsFunc(selector.LabelMatchers, func(m *labels.Matcher) bool {
+		return m.Name == "alertname" && m.Type != labels.MatchEqual && m.Matches("RufusWatchdog__m0")
+	})
 }
 
 // expr returns an expression that asks of clones what another asks of the originals, and whether there is one and it
@@ -267,6 +274,13 @@ func (c *clone) expr(original string) (string, bool) {
 				// The clones of this mutant, and the originals that have none.
 				other.LabelMatchers = append(other.LabelMatchers,
 					labels.MustNewMatcher(labels.MatchRegexp, label, world+"|[^_]*"),
+					labels.MustNewMatcher(labels.MatchNotRegexp, label, strings.Join(c.names, "|")))
+				concerned = true
+				break
+			}
+			if of := other.LabelMatchers[i]; of.Type == labels.MatchRegexp { // as above, of those that it matches
+				other.LabelMatchers[i] = labels.MustNewMatcher(labels.MatchRegexp, label, "("+of.Value+")("+c.suffix+")?")
+				other.LabelMatchers = append(other.LabelMatchers,
 					labels.MustNewMatcher(labels.MatchNotRegexp, label, strings.Join(c.names, "|")))
 				concerned = true
 				break
