@@ -186,9 +186,9 @@ func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 		now.window = w
 		mustArm := declared && f.at >= w.from-armedBefore+lag && f.at < w.until
 		mayArm := declared && f.at >= w.from-armedBefore-lag && f.at < w.until+lag
-		// A window ends with the first scrape after its end, or a minute later.
+		// A window ends with the first scrape after its end, or five minutes later.
 		j.armed = slices.ContainsFunc(spans, func(w span) bool {
-			return f.at >= w.from-armedBefore-lag && f.at < w.until+minute+lag
+			return f.at >= w.from-armedBefore-lag && f.at < w.until+5*minute+lag
 		})
 		closedFor, knownFor := time.Duration(0), time.Duration(0)
 		if now.begun && now.inactive != never {
@@ -553,7 +553,7 @@ func (b *broken) blindness() {
 			}
 			seen := during(b.judged[m.name], e.resolved-b.s.lag(), e.resolved, func(j judgement) bool { return j.read || !j.listed })
 			ended := slices.ContainsFunc(b.s.windows(m), func(w span) bool {
-				over := e.resolved >= w.until && e.resolved < w.until+minute+b.s.lag() // the scrape after its end ends it
+				over := e.resolved >= w.until && e.resolved < w.until+5*minute+b.s.lag() // the scrape after its end ends it
 				return over || e.resolved+minute > w.from-armedBefore && e.resolved < w.from+minute
 			})
 			if !seen && !ended && !b.stopped(e.resolved-2*minute, e.resolved) {

@@ -183,13 +183,15 @@ func (m *Memory) judgePace(at time.Time) {
 	if at.Sub(m.fell) < 10*time.Minute {
 		return
 	}
-	all, _ := m.pace.within(at, paceWithin)
-	lately, _ := m.pace.within(at, briskWithin)
+	// As Prometheus does it: what came since the first value in a range, a quarter less, is extrapolated to the range.
+	ten, _ := m.pace.within(at, paceWithin-1)
+	two, _ := m.pace.within(at, briskWithin-1)
+	inTen, inTwo := float64(ten)*paceWithin/(paceWithin-1), float64(two)*briskWithin/(briskWithin-1)
 	_, uploads := m.pace.within(at, uploadsWithin)
 	if at.Sub(m.first) < uploadsWithin*15*time.Second {
 		uploads-- // the rules see changes, and the first arrival is none
 	}
-	brisk := lately >= 10 && lately >= all/12 && uploads >= 3
+	brisk := inTwo >= 10 && inTwo >= inTen/12 && uploads >= 3
 	if m.brisk && !brisk {
 		m.slowed = at
 	}

@@ -266,7 +266,8 @@ func TestBrisk(t *testing.T) {
 		want  bool
 	}{
 		{"ten in three uploads after the first", quarter(0, 1, 4, 7, 10), true},
-		{"nine", quarter(0, 1, 3, 6, 9), false},
+		{"nine, which are ten in two minutes", quarter(0, 1, 3, 6, 9), true},
+		{"eight", quarter(0, 1, 3, 6, 8), false},
 		{"two uploads after the first", quarter(0, 4, 7, 10), false},
 		{"three, and the first long ago", slices.Concat(quarter(0, 1), every(minute, 5*minute, read(0, true, 1), 0),
 			every(5*minute+15*second, 5*minute+45*second, read(0, true, 5), 4)), true},
