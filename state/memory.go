@@ -177,8 +177,8 @@ func (m *Memory) arrive(at time.Time, n int64) {
 	m.judgePace(at)
 }
 
-// judgePace decides at an arrival whether the mat is brisk: ten passings in two minutes, in more than one upload, and no
-// slower than 40 % of the pace of ten minutes. After the count fell nobody can tell.
+// judgePace decides at an arrival whether the mat is brisk: ten passings in two minutes, in more than one upload, and
+// no slower than 40 % of the pace of ten minutes. After the count fell nobody can tell.
 func (m *Memory) judgePace(at time.Time) {
 	if at.Sub(m.fell) < 10*time.Minute {
 		return
