@@ -138,9 +138,10 @@ func (b *broken) worst(now moment) state.Severity {
 }
 
 // excused reports whether one of page and dashboard cannot know of the mat what the other does. Of what was before the
-// exporter looked, the page knows more: it reads the times of the session. That it can be read again says the page alone. An alert may stand on what the exporter saw
-// before it restarted. And whether a mat without a window stopped abruptly is decided from its last ten minutes, of which
-// the exporter has seen only what was after it started, and Prometheus only while it ran.
+// exporter looked, the page knows more: it reads the times of the session. That a session can be read again says the page
+// alone. An alert may stand on what the exporter saw before it restarted. And whether a mat without a window stopped
+// abruptly is decided from its last ten minutes, of which the exporter has seen only what was after it started, and
+// Prometheus only while it ran.
 func (b *broken) excused(m mat, now moment) bool {
 	page := now.page[m.name]
 	if page.ByBox || page.Recovers {
