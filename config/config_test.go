@@ -354,19 +354,38 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestAliasesCannotUnfold loads a small file that would expand to fifty million labels.
+// TestAliasesCannotUnfold loads small files that would expand to fifty million labels, and to half a million waves.
 func TestAliasesCannotUnfold(t *testing.T) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "sessions:\n- token: %s\n  labels: &labels\n", token)
+	var labels strings.Builder
+	fmt.Fprintf(&labels, "sessions:\n- token: %s\n  labels: &labels\n", token)
 	for i := range 10_000 {
-		fmt.Fprintf(&b, "    l%d: x\n", i)
+		fmt.Fprintf(&labels, "    l%d: x\n", i)
 	}
 	for i := range 5_000 {
-		fmt.Fprintf(&b, "- {token: token-%012d, name: n%d, labels: *labels}\n", i, i)
+		fmt.Fprintf(&labels, "- {token: token-%012d, name: n%d, labels: *labels}\n", i, i)
 	}
-	_, err := Parse([]byte(b.String()), "f.yml")
-	if err == nil || !strings.Contains(err.Error(), "too many values") {
-		t.Errorf("got %v", err)
+	var starts strings.Builder
+	fmt.Fprintf(&starts, "races:\n- name: n\n  start: &waves\n%s", waves(maxWaves))
+	for i := range 260 {
+		fmt.Fprintf(&starts, "- {name: n%d, start: *waves}\n", i)
+	}
+	// The limit is reached in the first half of this list. The second half is not looked at.
+	fmt.Fprintf(&starts, "- {name: last, start: [%s%s]}\n", strings.Repeat("2026-11-29T09:00:00Z,", maxWaves/2),
+		strings.Repeat("x,", maxWaves/2))
+	for i := range 240 {
+		fmt.Fprintf(&starts, "- {name: m%d, start: *waves}\n", i)
+	}
+	fmt.Fprintf(&starts, "sessions: [%s]\n", token)
+
+	for text, want := range map[string]string{
+		labels.String(): "f.yml:68: the file has more than 64 different label names; use fewer: every series carries all " +
+			"of them\nf.yml:2040: the file has too many values (an alias counts each time it is used); " + remedySplit,
+		starts.String(): "f.yml:1264: the file has too many values (an alias counts each time it is used); " + remedySplit,
+	} {
+		_, err := Parse([]byte(text), "f.yml")
+		if err == nil || err.Error() != want {
+			t.Errorf("got %.500v, want %s", err, want)
+		}
 	}
 }
 
@@ -415,7 +434,8 @@ func TestManySessions(t *testing.T) {
 	}
 }
 
-// hostileFiles are repeated to fill a file. They make the YAML package allocate as much as possible per byte.
+// hostileFiles are repeated to fill a file, with a different NUMBER each time. They make us or the YAML package allocate
+// as much as possible per byte.
 var hostileFiles = []struct{ begin, unit, end string }{
 	{"", "-\n", ""},
 	{"", "- x\n", ""},
@@ -428,6 +448,8 @@ var hostileFiles = []struct{ begin, unit, end string }{
 	{"{", "a,", "}"},
 	{"[&a x,", "*a,", "]"},
 	{"", "- x\n", "}\n"}, // the line of the error must be searched for
+	{"races:\n- name: r\n  start:\n" + waves(maxWaves) + "sessions:\n",
+		"- {token: token-number-NUMBER, race: r, expected: {from: 0s, until: 1s}}\n", ""}, // a thousand windows each
 }
 
 // hostile is the environment variable for the child process that parses one of the files: the index of the file.
@@ -438,8 +460,12 @@ func TestHostileFiles(t *testing.T) {
 	const most = 200 << 20
 	if i, err := strconv.Atoi(os.Getenv(hostile)); err == nil {
 		f := hostileFiles[i]
+		var units strings.Builder
+		for i := range maxFile / len(f.unit) {
+			units.WriteString(strings.Replace(f.unit, "NUMBER", fmt.Sprintf("%06d", i), 1))
+		}
 		fill := func(size int) []byte {
-			return []byte(f.begin + strings.Repeat(f.unit, size/len(f.unit)) + f.end)
+			return []byte(f.begin + units.String()[:size/len(f.unit)*len(f.unit)] + f.end)
 		}
 		if _, err := Parse(fill(maxFile-10), "f.yml"); err == nil || !strings.Contains(err.Error(), "too many values") {
 			t.Errorf("%q: %.200v", f.unit, err)

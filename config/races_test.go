@@ -105,29 +105,34 @@ sessions:
 	}
 }
 
+// waves returns the lines of a list of n starts, a minute apart.
+func waves(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "  - 2026-11-29T%02d:%02d:00Z\n", i/60, i%60)
+	}
+	return b.String()
+}
+
 // TestManyWindows loads a file whose waves and entries are each allowed but together give millions of windows.
 func TestManyWindows(t *testing.T) {
 	t.Setenv(KeyVariable, "")
-	file := func(waves, entries int) []byte {
+	file := func(entries int) []byte {
 		var b strings.Builder
-		b.WriteString("races:\n- name: 5k\n  start:\n")
-		for i := range waves {
-			fmt.Fprintf(&b, "  - 2026-11-29T%02d:%02d:00Z\n", i/60, i%60)
-		}
-		b.WriteString("sessions:\n")
+		b.WriteString("races:\n- name: 5k\n  start:\n" + waves(maxWaves) + "sessions:\n")
 		for i := range entries {
 			fmt.Fprintf(&b, "- {token: %064d, name: n%d, race: 5k, expected: {from: 0s, until: 1s}}\n", i, i)
 		}
 		return []byte(b.String())
 	}
-	cfg, err := Parse(file(maxWaves, maxWindows/maxWaves), "f.yml")
+	cfg, err := Parse(file(maxWindows/maxWaves), "f.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := len(cfg.Sessions[len(cfg.Sessions)-1].Expected); n != maxWaves {
 		t.Errorf("%d windows", n)
 	}
-	_, err = Parse(file(maxWaves, maxWindows/maxWaves+7), "f.yml")
+	_, err = Parse(file(maxWindows/maxWaves+7), "f.yml")
 	want := fmt.Sprintf("f.yml:%d: the file has more than 100000 windows (one for each wave of each entry); "+
 		"declare fewer waves, or split the sessions over several exporters", 4+maxWaves+maxWindows/maxWaves+1)
 	if err == nil || err.Error() != want {

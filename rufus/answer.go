@@ -45,27 +45,26 @@ func content(object raw) (a answer, envelope raw) {
 	return a, envelope
 }
 
-// each calls f for every record of the result and returns the number of records. A null in the array counts as a record
-// without members. It stops at the first error, which comes from f or is an *Error with InvalidResponse.
-func (a *answer) each(f func(record raw) error) (n int, err error) {
+// each calls f for every record of the result. A null in an array counts as a record without members. It stops at the
+// first error, which comes from f or is an *Error with InvalidResponse.
+func (a *answer) each(f func(record raw) error) error {
 	switch {
 	case a.result.empty():
-		return 0, nil
+		return nil
 	case a.result.is('{'):
-		return 1, f(a.result)
+		return f(a.result)
 	case !a.result.is('['):
-		return 0, errOtherSchema
+		return errOtherSchema
 	}
 	for _, record := range a.result.elements() {
 		if !record.is('{') && !record.is('n') {
-			return n, errOtherSchema
+			return errOtherSchema
 		}
 		if err := f(record); err != nil {
-			return n, err
+			return err
 		}
-		n++
 	}
-	return n, nil
+	return nil
 }
 
 // saysNone reports whether a 200 without records means that there are none: it has an empty result or a documented

@@ -110,7 +110,7 @@ func (c *Client) Devices(ctx context.Context) (DeviceList, error) {
 
 // addPage adds a page to the list. more is whether more pages follow, absent if the page does not say.
 func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err error) {
-	n, err := a.each(func(object raw) error {
+	err = a.each(func(object raw) error {
 		if len(list.devices) > maxDevices {
 			return invalid("the list of devices has too many pages")
 		}
@@ -125,7 +125,7 @@ func (c *Client) addPage(list *DeviceList, a answer) (more Option[bool], err err
 	switch {
 	case err != nil:
 		return more, err
-	case n == 0 && !said && !a.saysNone():
+	case a.result.empty() && !said && !a.saysNone():
 		return more, invalid("the answer is not about devices")
 	case said && !goesOn:
 		count, counted := total.number().Get()

@@ -51,7 +51,7 @@ func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
 		read: func(a answer) error {
 			var ours sessionRecord
 			wanted := []byte(token.Reveal())
-			n, err := a.each(func(object raw) error {
+			err := a.each(func(object raw) error {
 				if r := readSession(object); ours.token == nil && bytes.EqualFold(r.token.unquote(), wanted) {
 					ours = r
 				}
@@ -60,7 +60,7 @@ func (c *Client) Session(ctx context.Context, token Secret) (Session, error) {
 			switch {
 			case err != nil:
 				return err
-			case n == 0:
+			case a.result.empty():
 				return errNoSession
 			case ours.token == nil:
 				return invalid("the answer is about another session")
@@ -98,7 +98,7 @@ func (c *Client) newest(ctx context.Context, q query, id Secret) (Session, error
 	q.read = func(a answer) error {
 		var best sessionRecord
 		first := true
-		n, err := a.each(func(object raw) error {
+		err := a.each(func(object raw) error {
 			r := readSession(object)
 			if isAnother(r.device.unquote(), q.asked) {
 				return invalid("the answer is about another device")
@@ -111,9 +111,9 @@ func (c *Client) newest(ctx context.Context, q query, id Secret) (Session, error
 		switch {
 		case err != nil:
 			return err
-		case n == 0 && a.saysNone():
+		case a.result.empty() && a.saysNone():
 			return nil
-		case n == 0:
+		case a.result.empty():
 			return errNoSessions
 		}
 		found, err = c.session(&best, id)

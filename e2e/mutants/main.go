@@ -363,7 +363,7 @@ func argue(path string, all []mutant) error {
 	for _, a := range arguments {
 		found := false
 		for i := range all {
-			if a.mutant.MatchString(all[i].name) {
+			if a.mutant.MatchString(strings.TrimSpace(all[i].name)) { // a removal ends with "=> "
 				found = true
 				all[i].argued = cmp.Or(all[i].argued, a)
 			}
