@@ -111,12 +111,8 @@ func (c *Client) get(ctx context.Context, q query) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
 
-	tries := tries{cancel: cancel}
-	resp, err := c.o.Transport.RoundTrip(c.request(tries.trace(ctx), q.path, q.values))
-	switch {
-	case err != nil && tries.denied.Load():
-		return &Error{Reason: Network, Detail: "the API closed the connection twice without answering"}
-	case err != nil:
+	resp, err := c.o.Transport.RoundTrip(c.request(new(tries).trace(ctx), q.path, q.values))
+	if err != nil {
 		return transportError(ctx, err)
 	}
 	defer resp.Body.Close()

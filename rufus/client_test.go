@@ -20,6 +20,7 @@ func TestRequest(t *testing.T) {
 		{"/v0/", "x-api-key", sessionPath},
 		{"", "X-API-Key", "/sessions/" + token},
 		{"/a%20gateway/v0", "api_key", "/a%20gateway" + sessionPath},
+		{"/a%2Fgateway/v0", "api_key", "/a%2Fgateway" + sessionPath},
 	} {
 		got := make(chan *http.Request, 1)
 		base, err := url.Parse(api(t, func(w http.ResponseWriter, r *http.Request) {

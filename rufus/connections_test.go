@@ -287,26 +287,28 @@ func answer(stream uint32, body string) []byte {
 // again.
 func TestHTTP2Faults(t *testing.T) {
 	for _, fault := range []struct {
-		name  string
-		first []byte // the answer to the first request; later ones get a valid answer
-		stays bool   // whether the connection stays open afterwards
-		want  string
+		name   string
+		answer []byte
+		times  int32 // how many requests are answered so; later ones get a valid answer
+		stays  bool  // whether the connection stays open afterwards
+		want   string
 	}{
-		{"answered", answer(1, one()), true, reads()},
-		{"GOAWAY before the request", frame(goAway, 0, 0, 0, noError), false, reads()},
-		{"GOAWAY after the answer", append(answer(1, one()), frame(goAway, 0, 0, 1, noError)...), false, reads()},
-		{"GOAWAY in anger", frame(goAway, 0, 0, 0, enhanceYourCalm, "BODY"), false, "network"},
-		{"GOAWAY for a broken server", frame(goAway, 0, 0, 1, internalError, "BODY"), false, "network"},
-		{"RST_STREAM, refused", frame(reset, 0, 1, refusedStream), true, reads()},
-		{"RST_STREAM, broken", frame(reset, 0, 1, internalError), true, "network"},
+		{"answered", answer(1, one()), 1, true, reads()},
+		{"GOAWAY before the request", frame(goAway, 0, 0, 0, noError), 1, false, reads()},
+		{"GOAWAY after the answer", append(answer(1, one()), frame(goAway, 0, 0, 1, noError)...), 1, false, reads()},
+		{"GOAWAY before each request", frame(goAway, 0, 0, 0, noError), 2, false, reads()},
+		{"GOAWAY in anger", frame(goAway, 0, 0, 0, enhanceYourCalm, "BODY"), 1, false, "network"},
+		{"GOAWAY for a broken server", frame(goAway, 0, 0, 1, internalError, "BODY"), 1, false, "network"},
+		{"RST_STREAM, refused", frame(reset, 0, 1, refusedStream), 1, true, reads()},
+		{"RST_STREAM, broken", frame(reset, 0, 1, internalError), 1, true, "network"},
 		{"RST_STREAM in the body", append(append(frame(headers, endHeaders, 1, "\x88"),
-			frame(data, 0, 1, one()[:50])...), frame(reset, 0, 1, internalError)...), true, "network"},
-		{"end in the body", append(frame(headers, endHeaders, 1, "\x88"), frame(data, 0, 1, "BODY")...), false, "network"},
-		{"body without a header", frame(data, endStream, 1, one()), true, "network"},
-		{"header that is none", frame(headers, endHeaders, 1, "\xff\xff\xff\xff\xff\xff"), false, "network"},
-		{"frame too large", []byte("\xff\xff\xff\x00\x00\x00\x00\x00\x01BODY"), false, "network"},
-		{"not HTTP/2", []byte("HTTP/1.1 400 BODY\r\n\r\n"), false, "network"},
-		{"nothing", nil, false, "network"},
+			frame(data, 0, 1, one()[:50])...), frame(reset, 0, 1, internalError)...), 1, true, "network"},
+		{"end in the body", append(frame(headers, endHeaders, 1, "\x88"), frame(data, 0, 1, "BODY")...), 1, false, "network"},
+		{"body without a header", frame(data, endStream, 1, one()), 1, true, "network"},
+		{"header that is none", frame(headers, endHeaders, 1, "\xff\xff\xff\xff\xff\xff"), 1, false, "network"},
+		{"frame too large", []byte("\xff\xff\xff\x00\x00\x00\x00\x00\x01BODY"), 1, false, "network"},
+		{"not HTTP/2", []byte("HTTP/1.1 400 BODY\r\n\r\n"), 1, false, "network"},
+		{"nothing", nil, 1, false, "network"},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			withCert, trust := secureAPI(t, true, says(http.StatusOK, ""))
@@ -330,10 +332,10 @@ func TestHTTP2Faults(t *testing.T) {
 					stream := binary.BigEndian.Uint32(head[5:])
 					switch {
 					case head[3] != headers:
-					case requests.Add(1) > 1:
+					case requests.Add(1) > fault.times:
 						_, _ = conn.Write(answer(stream, one()))
 					default:
-						_, _ = conn.Write(fault.first)
+						_, _ = conn.Write(fault.answer)
 						if !fault.stays {
 							return
 						}

@@ -67,6 +67,8 @@ var wire = []struct {
 	{"gzip, garbage inside", head("Content-Encoding: gzip") + zip("")[:10] + "\xff\xff\xff\xff", "invalid_response"},
 	{"gzip, wrong sum", head("Content-Encoding: gzip") + zip(one())[:len(zip(one()))-8] + "BODYBODY",
 		"invalid_response"},
+	{"x-gzip", head("Content-Encoding: x-gzip") + zip(one()), reads()},
+	{"x-gzip, cut in its header", head("Content-Encoding: x-gzip") + zip(one())[:5], "network"},
 	{"gzip, empty", head("Content-Encoding: gzip"), "invalid_response"},
 	{"an encoding not asked for", head("Content-Encoding: br") + "\x0b\x02\x80BODY\x03", "invalid_response"},
 	{"not HTTP", "SSH-2.0-BODY\r\n", "network"},
@@ -172,6 +174,18 @@ func TestErrorAfterTheTimeLimit(t *testing.T) {
 	}))
 	if _, err := ask(t, c); reason(t, err) != rufus.Timeout {
 		t.Errorf("got %v, want a timeout", err)
+	}
+}
+
+// Nothing of a request remains after its call, or its timer would run until the time limit.
+func TestNothingRemains(t *testing.T) {
+	var ctx context.Context
+	c := clientOver(t, "http://api.invalid", patience, roundTripper(func(r *http.Request) (*http.Response, error) {
+		ctx = r.Context()
+		return canned(http.StatusOK, nil, []byte(one()))(r)
+	}))
+	if s, err := ask(t, c); outcome(t, s, err) != reads() || !errors.Is(ctx.Err(), context.Canceled) {
+		t.Errorf("got %v, and the context of the request has %v", err, ctx.Err())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,22 +162,32 @@ func TestRetryAfterWithoutDate(t *testing.T) {
 
 // The body of an error is read, so that the connection can be reused.
 func TestErrorsKeepTheConnection(t *testing.T) {
-	connections := make(chan struct{}, 100)
-	server := httptest.NewUnstartedServer(says(http.StatusNotFound, "not here, and said at some length"))
-	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			connections <- struct{}{}
+	for _, test := range []struct {
+		status, size int // of the body, in bytes
+		want         rufus.Reason
+	}{
+		{http.StatusNotFound, 100, rufus.NotFound},
+		{http.StatusNotFound, 60 << 10, rufus.NotFound},
+		{http.StatusUnauthorized, 100, rufus.Unauthorized},
+		{http.StatusServiceUnavailable, 60 << 10, rufus.ServerError},
+	} {
+		connections := make(chan struct{}, 100)
+		server := httptest.NewUnstartedServer(says(test.status, strings.Repeat("x", test.size)))
+		server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+			if s == http.StateNew {
+				connections <- struct{}{}
+			}
 		}
-	}
-	server.Start()
-	t.Cleanup(server.Close)
-	c := client(t, server.URL, patience)
-	for range 10 {
-		if _, err := ask(t, c); reason(t, err) != rufus.NotFound {
-			t.Errorf("got %v", err)
+		server.Start()
+		t.Cleanup(server.Close)
+		c := client(t, server.URL, patience)
+		for range 10 {
+			if _, err := ask(t, c); reason(t, err) != test.want {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
 		}
-	}
-	if n := len(connections); n != 1 {
-		t.Errorf("%d connections for ten answers in a row", n)
+		if n := len(connections); n != 1 {
+			t.Errorf("%d connections for ten answers in a row, each with status %d and %d bytes", n, test.status, test.size)
+		}
 	}
 }
