@@ -1,11 +1,14 @@
 package rufus_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"unicode/utf16"
+
+	"rufus_exporter/rufus"
 )
 
 // answers are bodies of a 200 and the expected result: the session, or the reason of the failure. They also seed the
@@ -183,12 +186,15 @@ var answers = []struct {
 	{"day first", one("first", `"03.02.2023 16:08:18+0100"`), unreadable("first")},
 	{"many letters", one("first", `"2023-02-03`+strings.Repeat("\u017f", 20)+`"`), unreadable("first")},
 	{"a blank only", one("first", `" "`), unreadable("first")},
+	{"64 bytes with a blank", one("first", `"2023-02-03 16:08:18.263`+strings.Repeat("0", 40)+`Z"`), reads()},
+	{"65 bytes with a blank", one("first", `"2023-02-03 16:08:18.263`+strings.Repeat("0", 41)+`Z"`), unreadable("first")},
 	{"zeros", one("first", `"0000-00-00T00:00:00Z"`), reads("first", "")},
 	{"zeros with a blank", one("first", `"0000-00-00 00:00:00"`), reads("first", "")},
 	{"JavaScript's zero time", one("first", `"1970-01-01T01:00:00.000+01:00"`), reads("first", "")},
 	{"a clock that began anew", one("first", `"1970-01-01T00:05:00Z"`), reads("first", "1970-01-01T00:05:00Z")},
 	{"Go's zero time", one("first", `"0001-01-01T00:00:00Z"`), reads("first", "")},
 	{".NET's zero time", one("first", `"0001-01-01T00:00:00+01:00"`), reads("first", "")},
+	{"the year 2", one("first", `"0002-01-01T00:00:00Z"`), reads("first", "0002-01-01T00:00:00Z")},
 	{"free text", one("first", `"yesterday"`), unreadable("first")},
 	{"one bad instant among good ones", one("creation_date", `"?"`), unreadable("creation_date")},
 	{"two bad ones", one("last", `"?"`, "duration", `"2h"`), unreadable("duration", "last")},
@@ -211,6 +217,8 @@ var answers = []struct {
 	{"alias of 10,000 escapes", one("alias", `"`+strings.Repeat(`\ud83c\udfc1`, 5_000)+`"`), reads("alias", strings.Repeat("🏁", 200))},
 	{"alias whose escapes begin at the cut", one("alias", `"`+strings.Repeat("x", 4_093)+strings.Repeat(`\n`, 1_000)+`"`),
 		reads("alias", strings.Repeat("x", 200))},
+	{"alias of backslashes", one("alias", `"`+strings.Repeat(`\\`, 5_000)+`"`), reads("alias", strings.Repeat(`\`, 200))},
+	{"alias just not cut", one("alias", `"\u0078`+strings.Repeat("x", 4_088)+`"`), reads("alias", strings.Repeat("x", 200))},
 	{"alias of 200 characters", one("alias", `"`+strings.Repeat("x", 200)+`"`), reads("alias", strings.Repeat("x", 200))},
 	{"alias of 201 characters", one("alias", `"`+strings.Repeat("x", 201)+`"`), reads("alias", strings.Repeat("x", 200))},
 	{"alias with the token at the end", one("alias", `"`+strings.Repeat("x", 192)+token+`"`),
@@ -284,6 +292,23 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("got  %s (%v)\nwant %s", got, err, answer.want)
 			}
 		})
+	}
+}
+
+// The error says what is wrong with an answer.
+func TestInvalidAnswersSayWhy(t *testing.T) {
+	for body, want := range map[string]string{
+		"<html>":                      "the answer is not a JSON object",
+		result(`"BODY"`):              "the answer does not have the documented form",
+		result("[" + ofOther() + "]"): "the answer is about another session",
+		one("active", ""):             "active is missing or not a boolean",
+		one("passings", "31.5"):       "passings is missing or not a count",
+	} {
+		_, err := ask(t, client(t, api(t, says(http.StatusOK, body)), patience))
+		var e *rufus.Error
+		if !errors.As(err, &e) || e.Reason != rufus.InvalidResponse || e.Detail != want {
+			t.Errorf("%s: got %v, want %s", body, err, want)
+		}
 	}
 }
 

@@ -566,6 +566,22 @@ func TestMaskOption(t *testing.T) {
 	}
 }
 
+// A text that is cut shows no part of the token that the cut splits, even if a long key makes the client search far more
+// than it shows.
+func TestCutWithALongKey(t *testing.T) {
+	var escaped strings.Builder // 6 bytes for each character, so that the cut is within the eleventh token
+	for _, c := range strings.Repeat(token, 11) {
+		fmt.Fprintf(&escaped, `\u%04x`, c)
+	}
+	o := options(t, api(t, says(http.StatusOK, one("alias", `"`+escaped.String()+`"`))), patience,
+		transport(t, rufus.TransportOptions{MaxConns: 1, Timeout: patience}))
+	o.Key = rufus.NewSecret(strings.Repeat("k", 500))
+	s, err := ask(t, rufus.NewClient(o))
+	if got, want := outcome(t, s, err), reads("alias", strings.Repeat("<secret>", 3)); got != want {
+		t.Errorf("got %s (%v), want %s", got, err, want)
+	}
+}
+
 // No text of the list contains one of its ids, in whatever order they appear. A short id is ignored, because it would
 // hide parts of ordinary words.
 func TestTheListShowsNoneOfItsIDs(t *testing.T) {

@@ -93,7 +93,6 @@ func (v raw) end() int {
 			if depth == 0 { // a number, true, false or null
 				return bytes.IndexAny(v, ",]} \t\r\n")
 			}
-			continue
 		}
 		if depth == 0 {
 			return i + 1
