@@ -566,6 +566,17 @@ func TestMaskOption(t *testing.T) {
 	}
 }
 
+// An alias shows neither the requested id nor the token of its session, even if they do not have the documented form.
+func TestIDsOfAnotherForm(t *testing.T) {
+	const id, session = "box-number-1", "session-number-2"
+	c := client(t, api(t, says(http.StatusOK,
+		one("token_session", `"`+session+`"`, "alias", `"see BOX-NUMBER-1 and session-NUMBER-2"`))), patience)
+	s, err := c.DeviceSession(t.Context(), rufus.NewSecret(id))
+	if got, want := outcome(t, s, err), reads("alias", "see <secret> and <secret>"); got != want {
+		t.Errorf("got %s (%v), want %s", got, err, want)
+	}
+}
+
 // A text that is cut shows no part of the token that the cut splits, even if a long key makes the client search far more
 // than it shows.
 func TestCutWithALongKey(t *testing.T) {
