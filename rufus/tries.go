@@ -11,9 +11,9 @@ import (
 // reused connection breaks before the answer. A request that makes the API hang up would break all connections in every
 // scrape.
 //
-// With tries, the second time is on a new connection, and there is no third time: net/http does not send a request again
-// that has broken a new connection. Other idle connections may be broken too: after a restart of the API all of them
-// are. On HTTP/2 there is no limit, because net/http repeats only requests that the API reports as not processed.
+// With tries, the second time is on a new connection, and there is no third time: net/http does not send a request
+// again that has broken a new connection. Other idle connections may be broken too: after a restart of the API all of
+// them are. On HTTP/2 there is no limit, because net/http repeats only requests that the API reports as not processed.
 type tries struct {
 	sent   atomic.Bool
 	unsent atomic.Bool // trace closed the connection before the request was sent on it
