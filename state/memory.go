@@ -67,10 +67,11 @@ func (p *pace) add(at time.Time, n int64) {
 	*count = uint32(min(int64(*count)+min(n, math.MaxUint32), math.MaxUint32)) //nolint:gosec // within its range
 }
 
-// within returns how many passings arrived in the last quarters before an instant, and in how many of these.
+// within returns how many passings arrived in the last quarters before an instant, at most paceWithin, and in how many
+// of these. The instant must not be before the newest passings.
 func (p *pace) within(at time.Time, quarters int64) (passings uint64, uploads int) {
 	now := quarterOf(at)
-	for quarter := max(now-quarters+1, p.quarter-paceWithin+1, 0); quarter <= p.quarter; quarter++ {
+	for quarter := max(now-quarters+1, 0); quarter <= p.quarter; quarter++ {
 		if n := p.n[quarter%paceWithin]; n > 0 {
 			passings += uint64(n)
 			uploads++

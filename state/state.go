@@ -102,9 +102,6 @@ func (p Plan) due(now time.Time, within time.Duration) bool {
 // stoppedMat returns the state of a mat that does not count though it certainly should, as it was when it was last
 // read: that it cannot be read any more changes nothing.
 func stoppedMat(m *Memory, p Plan, now time.Time) (State, bool) {
-	if m.good.At.IsZero() {
-		return State{}, false
-	}
 	if m.closed() {
 		switch {
 		case p.due(now, Armed):
@@ -153,9 +150,9 @@ func (m *Memory) silence(p Plan, now time.Time) (since time.Time, limit time.Dur
 
 // silentByBox returns the state of a mat whose last passing was too long ago by the clock of the box. No arrival was
 // seen yet, so that clock can be wrong as well.
-func silentByBox(m *Memory, p Plan, now time.Time) (State, bool) {
+func silentByBox(m *Memory, p Plan) (State, bool) {
 	last := m.good.Last
-	if !m.arrival.IsZero() || p.SilentAfter == 0 || last.IsZero() || last.After(now) || !m.good.Active {
+	if !m.arrival.IsZero() || p.SilentAfter == 0 || last.IsZero() || !m.good.Active {
 		return State{}, false
 	}
 	if p.Declared && last.Before(p.Window.From) {
@@ -175,7 +172,7 @@ func declaredMat(m *Memory, p Plan, now time.Time) State {
 	case now.Before(p.Window.From):
 		return State{Word: Waiting}
 	}
-	if s, silent := silentByBox(m, p, now); silent {
+	if s, silent := silentByBox(m, p); silent {
 		return s
 	}
 	return State{Word: OK}
@@ -203,7 +200,7 @@ func undeclaredMat(m *Memory, p Plan, now time.Time) State {
 	if m.counted && m.count == 0 && p.RaceSteady >= idle {
 		return State{Word: Silent, Severity: Warning, Since: since, Limit: idle}
 	}
-	if s, silent := silentByBox(m, p, now); silent {
+	if s, silent := silentByBox(m, p); silent {
 		return s
 	}
 	return State{Word: OK}

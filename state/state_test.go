@@ -124,6 +124,9 @@ func TestOf(t *testing.T) {
 			"critical closed by box"},
 		{"a session of today without a passing", read(20*minute, false, 0).created(-hour), due, 20 * minute,
 			"critical not started" + at(0)},
+		{"with a single passing", read(20*minute, false, 1).created(-hour), due, 20 * minute, "critical closed by box"},
+		{"by a session of half a day ago", read(20*minute, false, 300).created(-12*hour + second), due, 20 * minute,
+			"critical closed by box"},
 		{"a session of yesterday", read(20*minute, false, 300).created(-13 * hour), due, 20 * minute,
 			"critical not started" + at(0)},
 		{"inactive when the exporter started", read(20*minute, false, 300).last(-13 * hour), due, 20 * minute,
@@ -168,6 +171,12 @@ func TestOf(t *testing.T) {
 			"warning silent" + at(14*minute) + " by box"},
 		{"the clock of the box, from the gun on", read(6*minute, true, 7).last(-3 * hour), due, 6 * minute,
 			"warning silent" + at(0) + " by box"},
+		{"the limit, by that clock", read(20*minute, true, 7).last(15 * minute), due, 20 * minute,
+			"warning silent" + at(15*minute) + " by box"},
+		{"just within the limit, by that clock", read(20*minute, true, 7).last(15*minute + second), due, 20 * minute, "calm ok"},
+		{"that clock, without a limit", read(20*minute, true, 7).last(-3 * hour), unlimited, 20 * minute, "calm ok"},
+		{"that clock, between two sessions", slices.Concat(read(10*minute, true, 7).last(9*minute),
+			read(10*minute+15*second, false, 7).last(-3*hour)), due, 10*minute + 15*second, "calm ok"},
 		{"its clock may be wrong, but passings arrive", slices.Concat(counts(9*minute+45*second), read(10*minute, true, 900).last(-hour)),
 			due, 10 * minute, "calm ok"},
 		{"a clock that is ahead says nothing", read(20*minute, true, 7).last(2 * hour), due, 20 * minute, "calm ok"},
@@ -201,14 +210,22 @@ func TestOf(t *testing.T) {
 			every(5*minute+15*second, 6*minute, read(0, false, arrived(0)), 0)), bare, 2 * hour, "warning closed" + at(5*minute+15*second)},
 		{"closed half a day ago", slices.Concat(read(-2*minute, true, 7), every(0, minute, read(0, false, 7), 0)), bare,
 			12 * hour, "calm finished" + at(0)},
-		{"closed when the exporter started", read(0, false, 7).last(-hour), bare, 0, "calm finished"},
-		{"the same, right after its last passing", read(0, false, 7).last(-14 * minute), bare, hour, "warning closed by box"},
+		{"just less", slices.Concat(read(-2*minute, true, 7), every(0, minute, read(0, false, 7), 0)), bare,
+			12*hour - second, "warning closed" + at(0)},
+		{"closed when the exporter started", read(0, false, 7).last(-15 * minute), bare, 0, "calm finished"},
+		{"the same, right after its last passing", read(0, false, 7).last(-15*minute + second), bare, hour, "warning closed by box"},
+		{"just less than half a day later", read(0, false, 7).last(-minute), bare, 12*hour - second, "warning closed by box"},
+		{"half a day later", read(0, false, 7).last(-minute), bare, 12 * hour, "calm finished"},
 		{"no session", nothing(0), bare, 0, "calm waiting"},
 		{"no session, while its race counts", nothing(0), state.Plan{RaceCounts: true}, 0, "warning not started"},
 		{"stopped abruptly", slices.Concat(counts(0), every(15*second, 5*minute, read(0, true, arrived(0)), 0)), anytime,
 			5 * minute, "critical silent" + at(0)},
 		{"stopped abruptly, with ten in two minutes", slices.Concat(tens(0), every(15*second, 5*minute, read(0, true, 100), 0)), anytime,
 			5 * minute, "critical silent" + at(0)},
+		{"just less than half a day ago", slices.Concat(counts(0), read(12*hour-second, true, arrived(0))), anytime, 12 * hour,
+			"critical silent" + at(0)},
+		{"half a day ago", slices.Concat(counts(0), read(12*hour, true, arrived(0))), anytime, 12 * hour,
+			"warning silent" + at(0)},
 		{"ran out slowly", slices.Concat(counts(0), every(15*second, 3*minute, read(0, true, arrived(0)), 0),
 			every(3*minute+15*second, 9*minute, read(0, true, arrived(0)+1), 0)), anytime, 9 * minute,
 			"warning silent" + at(3*minute+15*second)},
@@ -223,9 +240,16 @@ func TestOf(t *testing.T) {
 			state.Plan{RaceSteady: 3 * hour}, 0, "warning silent" + at(-hour)},
 		{"for less", every(-hour, 0, read(0, true, 0), 0), state.Plan{RaceSteady: 3*hour - second}, 0, "calm ok"},
 		{"it counted in time", every(-hour, 0, read(0, true, 7), 0), state.Plan{RaceSteady: 3 * hour}, 0, "calm ok"},
+		{"a new session without a passing", slices.Concat(read(-minute, true, 0), read(0, true, 1),
+			every(minute, 2*minute, read(0, false, 1), 0), read(3*hour-second, true, 0)), anytime, 3 * hour, "warning silent" + at(2*minute)},
+		{"three hours after the last one", slices.Concat(read(-minute, true, 0), read(0, true, 1),
+			every(minute, 2*minute, read(0, false, 1), 0), read(3*hour, true, 0)), anytime, 3 * hour, "calm ok"},
+		{"silent since yesterday, after a single passing", every(-hour, 0, read(0, true, 1), 0), anytime, 0,
+			"warning silent" + at(-hour)},
 		{"silent since yesterday", every(-hour, 0, read(0, true, 7), 0), anytime, 0, "warning silent" + at(-hour)},
 		{"silent by the clock of the box, without a window", read(0, true, 7).last(-hour), anytime, 0,
 			"warning silent" + at(-hour) + " by box"},
+		{"that clock, without a limit or a window", read(0, true, 7).last(-hour), bare, 0, "calm ok"},
 		{"a passing of the future", read(0, true, 7).last(hour), anytime, 0, "calm ok"},
 	} {
 		s := state.Of(test.story.remember(), test.plan, gun.Add(test.now))
@@ -260,11 +284,26 @@ func TestBrisk(t *testing.T) {
 		}
 		return s
 	}
+	// Each arrival is so many quarters of a minute after the gun, with so many passings.
+	arrivals := func(each ...[2]int64) story {
+		s, n := read(0, true, 0), int64(0)
+		for _, a := range each {
+			n += a[1]
+			s = append(s, read(time.Duration(a[0])*15*second, true, n)...)
+		}
+		return s
+	}
 	for _, test := range []struct {
 		what  string
 		story story
 		want  bool
 	}{
+		{"nine, in more than two minutes", arrivals([2]int64{1, 5}, [2]int64{5, 2}, [2]int64{6, 1}, [2]int64{8, 1}), false},
+		{"in two minutes", arrivals([2]int64{2, 5}, [2]int64{5, 2}, [2]int64{6, 1}, [2]int64{8, 1}), true},
+		{"three uploads in five minutes", arrivals([2]int64{1, 1}, [2]int64{31, 1}, [2]int64{48, 5}, [2]int64{50, 5}), true},
+		{"in more", arrivals([2]int64{1, 1}, [2]int64{30, 1}, [2]int64{48, 5}, [2]int64{50, 5}), false},
+		{"slower than in ten minutes", arrivals([2]int64{22, 1000}, [2]int64{56, 4}, [2]int64{58, 4}, [2]int64{60, 4}), false},
+		{"than before that", arrivals([2]int64{21, 1000}, [2]int64{56, 4}, [2]int64{58, 4}, [2]int64{60, 4}), true},
 		{"ten in three uploads after the first", quarter(0, 1, 4, 7, 10), true},
 		{"nine, which are ten in two minutes", quarter(0, 1, 3, 6, 9), true},
 		{"eight", quarter(0, 1, 3, 6, 8), false},
