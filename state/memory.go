@@ -245,7 +245,7 @@ func (s *sight) observe(r Reading) float64 {
 	if *count < 255 {
 		*count++
 	}
-	sum, n := 0., 0.
+	var sum, n float64
 	for i := range slots {
 		if all := float64(s.good[i]) + float64(s.bad[i]); all > 0 {
 			sum += float64(s.good[i]) / all

@@ -186,8 +186,20 @@ func TestOf(t *testing.T) {
 		{"cannot be read", fails(0), due, 0, "warning failing" + at(0)},
 		{"cannot be read for two minutes", slices.Concat(counts(0), every(15*second, 2*minute+15*second, fails(0), 0)), due,
 			3 * minute, "critical failing" + at(15*second)},
+		{"half of the readings of four minutes", slices.Concat(counts(0), every(15*second, 2*minute, fails(0), 0)), due,
+			2 * minute, "critical failing" + at(15*second)},
+		{"less than half", slices.Concat(counts(0), every(15*second, 105*second, fails(0), 0)), due,
+			105 * second, "warning failing" + at(15*second)},
+		{"half, the first four minutes ago", slices.Concat(counts(-15*second), fails(0), every(15*second, 2*minute, read(0, true, 999), 5),
+			every(2*minute+15*second, 3*minute+45*second, fails(0), 0)), due, 4*minute - second, "critical failing" + at(2*minute+15*second)},
+		{"read again four times of five", slices.Concat(every(0, 2*minute, fails(0), 0), every(5*minute, 5*minute+45*second, read(0, true, 0), 1)),
+			due, 5*minute + 45*second, "critical failing" + at(0) + " recovers"},
+		{"what is older does not count", slices.Concat(fails(0), read(7*minute+45*second, true, 0)), due, 7*minute + 45*second, "calm ok"},
+		{"fails for the second time", slices.Concat(every(-hour, -10*minute, read(0, true, 0), 0), fails(-9*minute),
+			every(-8*minute, 0, read(0, true, 0), 0), fails(15*second)), due, 15 * second, "warning failing" + at(15*second)},
 		{"the same before its window", slices.Concat(every(-hour, -20*minute, read(0, true, 0), 0),
 			every(-19*minute, -15*minute, fails(0), 0)), due, -15 * minute, "warning failing" + at(-19*minute)},
+		{"never read, for less than two minutes", every(0, 105*second, fails(0), 0), due, 105 * second, "warning failing" + at(0)},
 		{"never read, for two minutes", every(0, 2*minute, fails(0), 0), due, 2 * minute, "critical failing" + at(0)},
 		{"can be read again, but not for long", slices.Concat(counts(0), every(15*second, 5*minute, fails(0), 0),
 			every(5*minute+15*second, 7*minute, read(0, true, arrived(0)+5), 1)), due, 7 * minute,
@@ -304,6 +316,15 @@ func TestBrisk(t *testing.T) {
 		{"in more", arrivals([2]int64{1, 1}, [2]int64{30, 1}, [2]int64{48, 5}, [2]int64{50, 5}), false},
 		{"slower than in ten minutes", arrivals([2]int64{22, 1000}, [2]int64{56, 4}, [2]int64{58, 4}, [2]int64{60, 4}), false},
 		{"than before that", arrivals([2]int64{21, 1000}, [2]int64{56, 4}, [2]int64{58, 4}, [2]int64{60, 4}), true},
+		{"a twelfth of the pace of ten minutes", arrivals([2]int64{22, 111}, [2]int64{56, 3}, [2]int64{58, 3}, [2]int64{60, 3}), true},
+		{"less than that", arrivals([2]int64{22, 112}, [2]int64{56, 3}, [2]int64{58, 3}, [2]int64{60, 3}), false},
+		{"exactly that", arrivals([2]int64{22, 433}, [2]int64{56, 12}, [2]int64{58, 12}, [2]int64{60, 11}), true},
+		{"three uploads, five minutes after the first", arrivals([2]int64{1, 1}, [2]int64{17, 3}, [2]int64{19, 3}, [2]int64{21, 4}), true},
+		{"two uploads, almost five minutes after the first", arrivals([2]int64{1, 1}, [2]int64{18, 4}, [2]int64{20, 5}), false},
+		{"ten minutes after the count fell", slices.Concat(read(0, true, 20), read(15*second, true, 10),
+			every(9*minute+30*second, 10*minute+15*second, read(0, true, 14), 4)), true},
+		{"before that", slices.Concat(read(0, true, 20), read(15*second, true, 10),
+			every(9*minute+15*second, 10*minute, read(0, true, 14), 4)), false},
 		{"ten in three uploads after the first", quarter(0, 1, 4, 7, 10), true},
 		{"nine, which are ten in two minutes", quarter(0, 1, 3, 6, 9), true},
 		{"eight", quarter(0, 1, 3, 6, 8), false},
@@ -314,8 +335,8 @@ func TestBrisk(t *testing.T) {
 		{"slower than before, but brisk in the last half hour", slices.Concat(every(0, 4*minute, read(0, true, 0), 10),
 			every(4*minute+15*second, 8*minute, read(0, true, 160), 0), read(8*minute+15*second, true, 164), read(8*minute+30*second, true, 168),
 			read(8*minute+45*second, true, 172)), true},
-		{"brisk more than half an hour ago", slices.Concat(quarter(0, 1, 4, 7, 10), every(3*minute, 34*minute, read(0, true, 11), 1)), false},
-		{"half an hour ago", slices.Concat(quarter(0, 1, 4, 7, 10), every(3*minute, 32*minute, read(0, true, 11), 1)), true},
+		{"brisk half an hour ago", slices.Concat(quarter(0, 1, 4, 7, 10), every(3*minute, 33*minute, read(0, true, 11), 1)), false},
+		{"just less than half an hour ago", slices.Concat(quarter(0, 1, 4, 7, 10), every(3*minute, 32*minute+45*second, read(0, true, 11), 1)), true},
 		{"it remembers", slices.Concat(quarter(0, 1, 4, 7, 10), every(minute, 20*minute, read(0, true, 10), 0)), true},
 		{"but not for ever", slices.Concat(quarter(0, 1, 4, 7, 10), every(minute, 31*minute, read(0, true, 10), 0)), false},
 		{"a count that fell decides nothing", quarter(20, 10, 14, 17, 20, 24), false},
@@ -374,6 +395,17 @@ func TestAskingOften(t *testing.T) {
 		good = append(good, fails(second+time.Duration(i)*50*time.Millisecond)...)
 	}
 	if s := state.Of(good.remember(), due, gun.Add(21*second)); s.Severity != state.Warning {
+		t.Errorf("%+v", s)
+	}
+	var mixed story // in each quarter of a minute, one of 257 readings is good
+	for quarter := range 16 {
+		begin := time.Duration(quarter) * 15 * second
+		mixed = append(mixed, read(begin, true, 0)...)
+		for i := range 256 {
+			mixed = append(mixed, fails(begin+time.Duration(i+1)*50*time.Millisecond)...)
+		}
+	}
+	if s := state.Of(mixed.remember(), due, gun.Add(4*minute)); s.Severity != state.Critical {
 		t.Errorf("%+v", s)
 	}
 }
