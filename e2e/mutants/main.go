@@ -1,5 +1,5 @@
-// Mutants changes the alert rules, the Alertmanager example and the code that decides what metrics say, in one place
-// at a time, and runs the tests on each change. A mutant that survives shows what no test holds.
+// Mutants changes the alert rules, the Alertmanager example and the code that decides what metrics and the page say, in
+// one place at a time, and runs the tests on each change. A mutant that survives shows what no test holds.
 //
 // It runs in e2e/, with promtool on PATH:
 //
@@ -30,10 +30,11 @@ import (
 	"time"
 )
 
-// truthBearing is the code that decides what metrics say.
+// truthBearing is the code that decides what metrics and the page say.
 var truthBearing = []string{
 	"../collector/metrics.go", "../config/races.go", "../window/window.go",
 	"../rufus/answer.go", "../rufus/client.go", "../rufus/json.go", "../rufus/session.go",
+	"../state/memory.go", "../state/state.go", "../web/headline.go", "../web/mat.go",
 }
 
 // maxSurvival is the share of all mutants that may survive.
