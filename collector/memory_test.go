@@ -11,6 +11,7 @@ import (
 	"rufus_exporter/entry"
 	"rufus_exporter/rufus"
 	"rufus_exporter/state"
+	"rufus_exporter/window"
 )
 
 // states returns how each entry is, in words.
@@ -106,6 +107,52 @@ func TestLookingAwayIsNoFailure(t *testing.T) {
 	})
 }
 
+// A page that goes before there is any answer has read nothing. A scrape that does has read that there is none, also of
+// a session for which no request could be sent.
+func TestNoAnswerYet(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		s := newStand(func(request) reply { return reply{after: time.Minute} }, func(o *collector.Options) { o.MaxConcurrentRequests = 1 })
+		sessions := s.Sessions(tokens("asked", "queued"))
+		known := func() (all []bool) {
+			for _, seen := range sessions.States(time.Now()) {
+				all = append(all, !seen.Since.IsZero())
+			}
+			return all
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		sessions.Newest(ctx, 0)
+		equal(t, "since when, after a page", known(), []bool{false, false})
+		time.Sleep(5 * time.Minute)
+		s.fetch(sessions, time.Second)
+		equal(t, "since when, after a scrape", known(), []bool{true, true})
+	})
+}
+
+// The times of a session tell that it was in use before the exporter looked.
+func TestTimesOfTheSession(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		now := time.Now()
+		s := newStand(func(r request) reply {
+			session := rufus.Session{Passings: rufus.Some(int64(7))}
+			switch r.name {
+			case "last":
+				session.Last = rufus.Some(now.Add(-time.Minute))
+			case "created":
+				session.Created = rufus.Some(now.Add(-time.Hour))
+			}
+			return reply{session: session}
+		})
+		entries := tokens("last", "created", "neither")
+		for i := range entries {
+			entries[i].Expected = []window.Window{{From: now.Add(-time.Hour), Until: now.Add(time.Hour)}}
+		}
+		sessions := s.Sessions(entries)
+		s.fetch(sessions, time.Second)
+		equal(t, "states", states(sessions), "last closed, created closed, neither not started, ")
+	})
+}
+
 // Reloads keep what was seen of a session, also when its box, its token or the way to the API is another. What was taken
 // out is forgotten.
 func TestMemoriesSurviveAReload(t *testing.T) {
@@ -133,6 +180,7 @@ func TestMemoriesSurviveAReload(t *testing.T) {
 		equal(t, "another way to the API", states(sessions), "mat silent, ")
 
 		equal(t, "another race", states(other.Sessions([]entry.Entry{mat("first", nil)})), "mat failing, ")
+		equal(t, "a page that began before", states(sessions), "mat failing, ")
 		equal(t, "taken out and put back", states(other.Sessions([]entry.Entry{mat("first", race)})), "mat failing, ")
 	})
 }
@@ -157,7 +205,8 @@ func TestTheRaceCounts(t *testing.T) {
 			time.Sleep(15 * time.Second)
 		}
 		equal(t, "states", states(sessions), "counts ok, same race not started, other race waiting, ")
-		equal(t, "plan", sessions.States(time.Now())[1].Plan, state.Plan{RaceCounts: true, RaceSteady: time.Minute})
+		equal(t, "its plan", sessions.States(time.Now())[1].Plan, state.Plan{RaceCounts: true, RaceSteady: time.Minute})
+		equal(t, "plan of the one that counts", sessions.States(time.Now())[0].Plan, state.Plan{RaceSteady: time.Minute})
 	})
 }
 
