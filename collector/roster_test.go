@@ -263,6 +263,26 @@ func TestADeviceThatIsUnbound(t *testing.T) {
 		a.list.list, a.sessions["finish"] = listOf(t, "turn"), gone
 		equal(t, "after another 55 minutes", a.after(55*time.Minute).outcomes(), "finish not_found, turn 31")
 		equal(t, "after an hour", a.after(6*time.Minute).outcomes(), "turn 31")
+		equal(t, "log", a.log.Lines(), []string{
+			`level=INFO msg="followed devices changed" devices=2 added="[finish turn]" removed=[]`,
+			`level=INFO msg="followed devices changed" devices=1 added=[] removed=[finish]`,
+		})
+	})
+}
+
+// The hour begins anew if the device was bound in between, even if it had no session then.
+func TestADeviceThatIsUnboundAgain(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		a := newAccount(t, "finish")
+		a.sessions["finish"] = gone
+		a.follow(plan())
+		a.scrape()
+		for range 2 {
+			a.list.list = listOf(t)
+			equal(t, "after 55 minutes", a.after(55*time.Minute).outcomes(), "finish not_found")
+			a.list.list = listOf(t, "finish")
+			equal(t, "bound again", a.after(time.Minute).outcomes(), "finish 0")
+		}
 	})
 }
 
@@ -298,6 +318,8 @@ func TestADeviceThatIsRenamed(t *testing.T) {
 			passings++
 			count()
 		}
+		equal(t, "log", a.log.Lines(),
+			[]string{`level=INFO msg="followed devices changed" devices=2 added="[START-5K TURN-5K]" removed=[]`})
 		equal(t, "with its last passing", a.after(59*time.Minute).outcomes(), "START-5K 31, TURN-5K 103")
 		scrape := a.after(2 * time.Minute)
 		equal(t, "an hour without a passing", scrape.outcomes(), "FINISH-10K 103, START-5K 31")
@@ -367,6 +389,9 @@ func TestMoreDevicesThanMayBeFollowed(t *testing.T) {
 			`level=ERROR msg="cannot follow all devices" err="` + problem + `"`,
 			`level=INFO msg="followed devices changed" devices=2 added="[a b]" removed=[]`,
 		})
+		a.list.list = listOf(t, "a", "b", "c=d")
+		equal(t, "outcomes", a.after(time.Minute).outcomes(), "a 31, b 31")
+		equal(t, "lines in the log after another list", len(a.log.Lines()), 0)
 		a.list.list = listOf(t, "a", "c")
 		equal(t, "outcomes", a.after(62*time.Minute).outcomes(), "a 31, b 31")
 		a.sessions["b"] = gone
