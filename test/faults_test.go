@@ -221,6 +221,8 @@ func abortLate(w http.ResponseWriter, _ *http.Request) {
 func TestGoAway(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, []string{"tls_config: {insecure_skip_verify: true}"}, overHTTP2(t))
+	s.tell(healthy, healthy)
+	s.scrape("before") // so that the frame below does not overtake the settings, which must come first
 	gone := make(chan struct{})
 	first := sync.OnceFunc(func() { close(gone) })
 	s.tell(func(w http.ResponseWriter, r *http.Request) {
