@@ -297,7 +297,7 @@ func TestBrisk(t *testing.T) {
 		return s
 	}
 	// Each arrival is so many quarters of a minute after the gun, with so many passings.
-	arrivals := func(each ...[2]int64) story {
+	arrivals := func(each [][2]int64) story {
 		s, n := read(0, true, 0), int64(0)
 		for _, a := range each {
 			n += a[1]
@@ -310,17 +310,17 @@ func TestBrisk(t *testing.T) {
 		story story
 		want  bool
 	}{
-		{"nine, in more than two minutes", arrivals([2]int64{1, 5}, [2]int64{5, 2}, [2]int64{6, 1}, [2]int64{8, 1}), false},
-		{"in two minutes", arrivals([2]int64{2, 5}, [2]int64{5, 2}, [2]int64{6, 1}, [2]int64{8, 1}), true},
-		{"three uploads in five minutes", arrivals([2]int64{1, 1}, [2]int64{31, 1}, [2]int64{48, 5}, [2]int64{50, 5}), true},
-		{"in more", arrivals([2]int64{1, 1}, [2]int64{30, 1}, [2]int64{48, 5}, [2]int64{50, 5}), false},
-		{"slower than in ten minutes", arrivals([2]int64{22, 1000}, [2]int64{56, 4}, [2]int64{58, 4}, [2]int64{60, 4}), false},
-		{"than before that", arrivals([2]int64{21, 1000}, [2]int64{56, 4}, [2]int64{58, 4}, [2]int64{60, 4}), true},
-		{"a twelfth of the pace of ten minutes", arrivals([2]int64{22, 111}, [2]int64{56, 3}, [2]int64{58, 3}, [2]int64{60, 3}), true},
-		{"less than that", arrivals([2]int64{22, 112}, [2]int64{56, 3}, [2]int64{58, 3}, [2]int64{60, 3}), false},
-		{"exactly that", arrivals([2]int64{22, 433}, [2]int64{56, 12}, [2]int64{58, 12}, [2]int64{60, 11}), true},
-		{"three uploads, five minutes after the first", arrivals([2]int64{1, 1}, [2]int64{17, 3}, [2]int64{19, 3}, [2]int64{21, 4}), true},
-		{"two uploads, almost five minutes after the first", arrivals([2]int64{1, 1}, [2]int64{18, 4}, [2]int64{20, 5}), false},
+		{"nine, in more than two minutes", arrivals([][2]int64{{1, 5}, {5, 2}, {6, 1}, {8, 1}}), false},
+		{"in two minutes", arrivals([][2]int64{{2, 5}, {5, 2}, {6, 1}, {8, 1}}), true},
+		{"three uploads in five minutes", arrivals([][2]int64{{1, 1}, {31, 1}, {48, 5}, {50, 5}}), true},
+		{"in more", arrivals([][2]int64{{1, 1}, {30, 1}, {48, 5}, {50, 5}}), false},
+		{"slower than in ten minutes", arrivals([][2]int64{{22, 1000}, {56, 4}, {58, 4}, {60, 4}}), false},
+		{"than before that", arrivals([][2]int64{{21, 1000}, {56, 4}, {58, 4}, {60, 4}}), true},
+		{"a twelfth of the pace of ten minutes", arrivals([][2]int64{{22, 111}, {56, 3}, {58, 3}, {60, 3}}), true},
+		{"less than that", arrivals([][2]int64{{22, 112}, {56, 3}, {58, 3}, {60, 3}}), false},
+		{"exactly that", arrivals([][2]int64{{22, 433}, {56, 12}, {58, 12}, {60, 11}}), true},
+		{"three uploads, five minutes after the first", arrivals([][2]int64{{1, 1}, {17, 3}, {19, 3}, {21, 4}}), true},
+		{"two uploads, almost five minutes after the first", arrivals([][2]int64{{1, 1}, {18, 4}, {20, 5}}), false},
 		{"ten minutes after the count fell", slices.Concat(read(0, true, 20), read(15*second, true, 10),
 			every(9*minute+30*second, 10*minute+15*second, read(0, true, 14), 4)), true},
 		{"before that", slices.Concat(read(0, true, 20), read(15*second, true, 10),
