@@ -44,6 +44,7 @@ var wire = []struct {
 	{"gzip in gzip", head("Content-Encoding: gzip") + zip(zip(one())), "invalid_response"},
 	{"gzip by its old name that is none", head("Content-Encoding: x-gzip") + one(), "invalid_response"},
 	{"gzip by its old name, cut", head("Content-Encoding: x-gzip") + zip(one())[:50], "network"},
+	{"gzip by its old name, cut in its header", head("Content-Encoding: x-gzip") + zip(one())[:5], "network"},
 	{"gzip by its old name, a bomb", head("Content-Encoding: x-gzip") + zip(strings.Repeat(" ", 1<<20)), "invalid_response"},
 
 	{"nothing", "", "network"},
@@ -67,8 +68,6 @@ var wire = []struct {
 	{"gzip, garbage inside", head("Content-Encoding: gzip") + zip("")[:10] + "\xff\xff\xff\xff", "invalid_response"},
 	{"gzip, wrong sum", head("Content-Encoding: gzip") + zip(one())[:len(zip(one()))-8] + "BODYBODY",
 		"invalid_response"},
-	{"x-gzip", head("Content-Encoding: x-gzip") + zip(one()), reads()},
-	{"x-gzip, cut in its header", head("Content-Encoding: x-gzip") + zip(one())[:5], "network"},
 	{"gzip, empty", head("Content-Encoding: gzip"), "invalid_response"},
 	{"an encoding not asked for", head("Content-Encoding: br") + "\x0b\x02\x80BODY\x03", "invalid_response"},
 	{"not HTTP", "SSH-2.0-BODY\r\n", "network"},
