@@ -80,11 +80,8 @@ func Of(m *Memory, p Plan, now time.Time) State {
 	switch {
 	case m.asked.IsZero():
 		return State{Word: Failing, Severity: Warning}
-	case m.failing && p.due(now, Armed):
-		if m.failed || !m.lost.Before(p.Window.From.Add(-Armed)) {
-			return State{Word: Failing, Severity: Critical, Since: m.failingSince, Recovers: !m.failed}
-		}
-		// It failed before anyone needed it.
+	case m.failing && p.due(now, Armed) && !m.lost.Before(p.Window.From.Add(-Armed)):
+		return State{Word: Failing, Severity: Critical, Since: m.failingSince, Recovers: !m.failed}
 	case m.failing, m.failed:
 		return State{Word: Failing, Severity: Warning, Since: m.failingSince, Recovers: !m.failed}
 	}

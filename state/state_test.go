@@ -209,7 +209,7 @@ func TestOf(t *testing.T) {
 			-4 * minute, "critical failing" + at(-10*minute+15*second) + " recovers"},
 		{"failed before it had to be ready", slices.Concat(every(-hour, -10*minute, read(0, true, 0), 0),
 			every(-10*minute+15*second, -5*minute-15*second, fails(0), 0), every(-5*minute, -4*minute, read(0, true, 0), 0)), due,
-			-4 * minute, "calm waiting"},
+			-4 * minute, "warning failing" + at(-10*minute+15*second) + " recovers"},
 		{"can be read again", slices.Concat(counts(0), every(15*second, 5*minute, fails(0), 0),
 			every(5*minute+15*second, 8*minute+30*second, read(0, true, arrived(0)+5), 1)), due, 8*minute + 30*second, "calm ok"},
 
