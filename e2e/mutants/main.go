@@ -32,7 +32,8 @@ import (
 
 // truthBearing is the code that decides what metrics and the page say.
 var truthBearing = []string{
-	"../collector/metrics.go", "../config/races.go", "../window/window.go",
+	"../collector/memory.go", "../collector/metrics.go", "../collector/roster.go", "../collector/sessions.go",
+	"../config/races.go", "../window/window.go",
 	"../rufus/answer.go", "../rufus/client.go", "../rufus/json.go", "../rufus/session.go",
 	"../state/memory.go", "../state/state.go", "../web/headline.go", "../web/mat.go",
 }
