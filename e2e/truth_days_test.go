@@ -511,6 +511,19 @@ var startDays = []scenario{
 		declared: []alarm{critical(notStarted, "turn-5k", 4*minute, 12*minute).saying("press START")},
 	},
 	{
+		name: "START pressed while nobody could see the mat",
+		from: -15 * minute, to: 30 * minute,
+		day: edits(
+			func(day *simulator.Day, at clockAfter) { day.Device("TURN-5K").Sessions[0].Created = at(15 * minute) },
+			fails(10*minute, 16*minute, forbidden, device("TURN-5K")),
+		),
+		mats: cityMats(0),
+		bare: []alarm{
+			warningBy(notStarted, "turn-5k", 0, 10*minute, 16*minute), warning(failing, "turn-5k", 10*minute, 16*minute),
+		},
+		declared: []alarm{critical(notStarted, "turn-5k", 4*minute, 16*minute).saying("press START")},
+	},
+	{
 		name: "START forgotten at the finish",
 		from: -15 * minute, to: 25 * minute, mats: startAndFinish(),
 		day:      func(day *simulator.Day, _ clockAfter) { day.Device("FINISH-5K").Sessions = nil },

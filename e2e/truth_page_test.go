@@ -161,7 +161,7 @@ func TestTruthOfThePageCanFail(t *testing.T) {
 		"the same":         {"", "", ""},
 		"rules ring late":  {"rufus:session_inactive:timestamp > 0) >= 30", "rufus:session_inactive:timestamp > 0) >= 240", "but no alert does"},
 		"another word":     {`"state", "closed", "", ""`, `"state", "silent", "", ""`, `that start-5k is closed, but: critical RufusSessionSilent`},
-		"rules ring early": {`what="from"} <= time() + 300`, `what="from"} <= time() + 900`, `the page says "waiting" of start-5k`},
+		"rules ring early": {"<= on (job, race, session) 300 + (", "<= on (job, race, session) 900 + (", `the page says "waiting" of start-5k`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -20,6 +21,8 @@ type randomDay struct {
 	mats   []mat // with the windows that are declared
 	twice  bool  // in two waves
 	faults []trouble
+	every  time.Duration // between scrapes; 0: as in prometheus.yml
+	probe  bool          // one target a session
 }
 
 // trouble is something that goes wrong, described for whoever has to find out why.
@@ -70,6 +73,8 @@ func makeDay(seed uint64) randomDay {
 	if rng.IntN(3) > 0 {
 		d.faults = append(d.faults, randomOutage(rng, some, due["finish-5k"]))
 	}
+	d.every = []time.Duration{0, 0, 0, minute}[rng.IntN(4)]
+	d.probe = rng.IntN(4) == 0
 	return d
 }
 
@@ -138,7 +143,7 @@ func randomOutage(rng *rand.Rand, some func(from, to time.Duration) time.Duratio
 // scenario is the day as it can be played.
 func (d randomDay) scenario(name string) scenario {
 	s := scenario{
-		name: name, from: -15 * minute, to: 62 * minute, mats: d.mats, free: true,
+		name: name, from: -15 * minute, to: 62 * minute, mats: d.mats, free: true, every: d.every, probe: d.probe,
 		guns: map[string][]time.Duration{"5k": {0}},
 		races: func(gun time.Time) []simulator.Race {
 			race := simulator.FiveK(gun, 300)
@@ -178,10 +183,15 @@ func (d randomDay) smaller() (days []randomDay) {
 			days = append(days, less)
 		}
 	}
-	if d.twice {
+	for _, change := range []func(*randomDay){
+		func(d *randomDay) { d.twice = false },
+		func(d *randomDay) { d.every = 0 },
+		func(d *randomDay) { d.probe = false },
+	} {
 		less := d
-		less.twice = false
-		days = append(days, less)
+		if change(&less); less.twice != d.twice || less.every != d.every || less.probe != d.probe {
+			days = append(days, less)
+		}
 	}
 	return days
 }
@@ -194,6 +204,9 @@ func (d randomDay) String() string {
 	}
 	if d.twice {
 		fmt.Fprintf(&text, "two waves, %s apart\n", wavesApart)
+	}
+	if d.every > 0 || d.probe {
+		fmt.Fprintf(&text, "scraped every %s, one target a session %t\n", cmp.Or(d.every, 15*second), d.probe)
 	}
 	for _, f := range d.faults {
 		fmt.Fprintln(&text, f.what)

@@ -106,7 +106,8 @@ func (m *Memory) Observe(r Reading) {
 		m.lost = r.At
 		return
 	}
-	first := m.good.At.IsZero()
+	before := m.good.At
+	first := before.IsZero()
 	m.good = r
 	switch {
 	case r.Active:
@@ -119,7 +120,7 @@ func (m *Memory) Observe(r Reading) {
 	if first || m.closed() {
 		m.quiet = r.At
 	}
-	m.countUp(r)
+	m.countUp(r, before)
 }
 
 // closed reports whether it was inactive when it was last read, for longer than between two sessions.
@@ -145,21 +146,24 @@ func (m *Memory) see(r Reading) {
 	}
 }
 
-// countUp takes in the count of a good reading. What rises in a closed session is no arrival: someone edits passings
-// there.
-func (m *Memory) countUp(r Reading) {
+// countUp takes in the count of a good reading, before which the last one was at an instant; zero: there was none. What
+// rises in a closed session is no arrival: someone edits passings there.
+func (m *Memory) countUp(r Reading, before time.Time) {
 	if !r.Counted {
 		return
 	}
-	n := r.Passings - m.count
-	another := r.Created.After(m.arrival) && r.Created.Before(r.At) && !m.arrival.IsZero() // session since
+	if !m.arrival.IsZero() {
+		before = m.arrival
+	}
+	n, known := r.Passings-m.count, m.counted
+	another := !before.IsZero() && r.Created.After(before) && r.Created.Before(r.At) // session since
 	if another {
-		n = r.Passings
+		n, known = r.Passings, true
 	}
 	switch {
-	case m.counted && n > 0 && !m.closed():
+	case known && n > 0 && !m.closed():
 		m.arrive(r.At, n)
-	case m.counted && r.Passings < m.count && !another:
+	case n < 0:
 		m.fell = r.At
 	}
 	m.count, m.counted = r.Passings, true

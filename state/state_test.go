@@ -213,6 +213,18 @@ func TestOf(t *testing.T) {
 		{"can be read again", slices.Concat(counts(0), every(15*second, 5*minute, fails(0), 0),
 			every(5*minute+15*second, 8*minute+30*second, read(0, true, arrived(0)+5), 1)), due, 8*minute + 30*second, "calm ok"},
 
+		// Found open after START was pressed while nobody looked.
+		{"in a session that is new and has passings", slices.Concat(every(-hour, 0, nothing(0), 0),
+			read(6*minute, true, 7).created(4*minute)), due, 6 * minute, "calm ok"},
+		{"in one that is older than its window", slices.Concat(every(-hour, -minute, nothing(0), 0),
+			read(6*minute, true, 7).created(-30*second)), due, 6 * minute, "calm ok"},
+		{"in one that was there before", slices.Concat(every(-hour, 0, nothing(0), 0),
+			read(6*minute, true, 7).created(-second)), due, 6 * minute, "critical silent" + at(0)},
+		{"at the first reading, which is no arrival", slices.Concat(read(0, true, 7).created(-hour),
+			every(minute, 2*minute, read(0, false, 7), 0)), bare, 2 * minute, "warning closed" + at(minute)},
+		{"a session from the future, by a wrong clock", slices.Concat(counts(0), every(15*second, 5*minute,
+			read(0, true, arrived(0)).created(hour), 0)), due, 5 * minute, "critical silent" + at(0)},
+
 		// Without a window.
 		{"counts", counts(0), bare, 0, "calm ok"},
 		{"never counted", every(-hour, 0, read(0, true, 0), 0), bare, 0, "calm ok"},
