@@ -170,6 +170,7 @@ func (s scenario) lag() time.Duration { return s.interval() + 15*second + 2*tick
 
 func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 	lag, spans := s.lag(), s.windows(m)
+	rolls := max(30*second, s.interval()) // from the first inactive reading to the first one 30 s after it
 	limit := m.silentAfter
 	now := recall{arrival: -never / 2, inactive: never, blind: never}
 	judged := make([]judgement, len(facts))
@@ -211,12 +212,12 @@ func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 			}
 			j.closed = mayArm && closedFor > 0
 			j.silent = mayArm && f.at >= w.from && limit > 0 && silentFor >= limit-2*lag
-			j.must = mustArm && (knownFor >= 30*second+lag || f.at >= w.from && limit > 0 && silentFor >= limit+lag)
+			j.must = mustArm && (knownFor >= rolls+lag || f.at >= w.from && limit > 0 && silentFor >= limit+lag)
 		default:
 			j.closed = closedFor > 0 && inUse <= 5*minute+2*lag && now.wasActive
 			j.silent = limit > 0 && silentFor >= limit-2*lag && now.brisk
 			fresh := now.readAt-now.arrival < 12*hour-lag
-			j.must = now.wasActive && knownFor >= 30*second+lag && inUse <= 5*minute-2*lag ||
+			j.must = now.wasActive && knownFor >= rolls+lag && inUse <= 5*minute-2*lag ||
 				limit > 0 && silentFor >= limit+lag && now.certain && fresh
 			j.counting = f.at-now.arrival < 5*minute+lag
 			j.counted = now.readAt-now.arrival < 15*minute+lag
