@@ -347,6 +347,45 @@ func TestANewDeviceIsRenamedAtOnce(t *testing.T) {
 		a.scrape()
 		a.list.list = listOf(t, "box=TURN")
 		equal(t, "renamed after a passing", a.after(time.Minute).outcomes(), "FINISH 1")
+		equal(t, "an hour later", a.after(time.Hour).outcomes(), "TURN 1")
+	})
+}
+
+// The hour begins with the last passing, not when the device is renamed, nor when its count is known again.
+func TestAQuietDeviceIsRenamedAtOnce(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		a := newAccount(t, "box=TURN")
+		a.follow(plan())
+		a.scrape()
+		a.sessions["box"] = reply{session: counting(40)}
+		equal(t, "a passing", a.after(time.Minute).outcomes(), "TURN 40")
+		a.after(time.Hour)
+		a.list.list = listOf(t, "box=FINISH")
+		equal(t, "renamed", a.after(time.Minute).outcomes(), "FINISH 40")
+
+		a.sessions["box"] = reply{session: rufus.Session{Active: true}}
+		a.after(time.Minute)
+		a.sessions["box"] = reply{session: counting(40)}
+		a.after(time.Minute)
+		a.list.list = listOf(t, "box=SPLIT")
+		equal(t, "renamed again", a.after(time.Minute).outcomes(), "SPLIT 40")
+	})
+}
+
+// A wait that the API asked for lasts though the list changes.
+func TestWaitsSurviveANewList(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		a := newAccount(t, "turn")
+		a.sessions["turn"] = reply{err: wait(5 * time.Minute)}
+		a.follow(plan())
+		a.scrape()
+		a.list.list = listOf(t, "turn", "finish")
+		a.after(4 * time.Minute)
+		for _, request := range a.sent() {
+			if strings.HasSuffix(request, " turn") && request != "0s turn" {
+				t.Errorf("requests: %s", request)
+			}
+		}
 	})
 }
 
@@ -356,6 +395,7 @@ func TestEqualAliasesInARace(t *testing.T) {
 		a := newAccount(t, "one=FINISH")
 		a.follow(plan())
 		equal(t, "one", a.scrape().outcomes(), "FINISH 31")
+		a.after(61 * time.Minute) // the first of two keeps its name, though it is quiet
 		a.list.list = listOf(t, "one=FINISH", "two=FINISH")
 		equal(t, "two", a.after(time.Minute).outcomes(), "FINISH 31, FINISH-SN-two 31")
 		a.follow(plan())
@@ -439,6 +479,7 @@ func TestAnswersSurviveANewList(t *testing.T) {
 		a.scrape()
 		a.sent()
 		a.follow(plan(), token("start"))
+		equal(t, "error", a.roster.Current().Err(), nil)
 		equal(t, "outcomes", a.scrape().outcomes(), "start 31, turn 31")
 		equal(t, "requests", a.sent(), []string{"0s start"})
 		a.follow(plan(rule(t, "turn", "5k")))
