@@ -107,7 +107,7 @@ func TestOneLimitForAllFetchers(t *testing.T) {
 	})
 }
 
-// A new limit applies immediately: a higher one to queued requests, a lower one as soon as enough requests have ended.
+// A new limit applies immediately, before anybody asks again: a higher one to queued requests, a lower one as soon as enough requests have ended.
 func TestANewLimit(t *testing.T) {
 	for _, test := range []struct {
 		before, after int
@@ -121,6 +121,7 @@ func TestANewLimit(t *testing.T) {
 			before := s.start(s.Sessions(tokens("a", "b", "c", "d")), time.Minute)
 			time.Sleep(time.Second)
 			s = s.replaced(test.after)
+			time.Sleep(time.Second / 2)
 			after := s.start(s.Sessions(tokens("a", "b", "c", "d")), time.Minute)
 			equal(t, "outcomes", (<-before).outcomes(), "a 1, b 1, c 1, d 1")
 			equal(t, "outcomes", (<-after).outcomes(), "a 1, b 1, c 1, d 1")
@@ -183,6 +184,13 @@ func TestTheLogHasWhatChanges(t *testing.T) {
 		// A reload only forgets what was logged about removed entries.
 		s.fetch(s.Sessions(tokens("finish")), time.Second)
 		equal(t, "an entry that stayed", s.log.Lines(), []string{})
+		again := s.Sessions(tokens("finish"))
+		answer = reply{session: counting(1)}
+		s.fetch(again, time.Second)
+		equal(t, "one that recovers after a reload", s.log.Lines(), works)
+		answer = reply{err: failure(rufus.Network)}
+		s.fetch(again, time.Second)
+		equal(t, "and fails again", s.log.Lines(), failing("network"))
 		s.Sessions(tokens("good"))
 		s.fetch(s.Sessions(tokens("finish")), time.Second)
 		equal(t, "an entry that went and came", s.log.Lines(), failing("network"))

@@ -153,7 +153,7 @@ func TestTheListIsReadOnceIn30Seconds(t *testing.T) {
 		inFakeTime(t, func(t *testing.T) {
 			a := newAccount(t, "turn")
 			a.follow(plan())
-			a.list.err, a.list.after = outcome, 2*time.Second
+			a.list.err, a.list.after = outcome, 5*time.Second
 			for range 60 {
 				for range 3 {
 					go a.scrape()
@@ -167,7 +167,7 @@ func TestTheListIsReadOnceIn30Seconds(t *testing.T) {
 					lists = append(lists, line)
 				}
 			}
-			equal(t, "first requests", times(lists[:3]), "0s 35s 1m10s") // the scrapes at 2 + 30 s are 2 s too early
+			equal(t, "first requests", times(lists[:3]), "0s 35s 1m10s") // 30 s after each answer
 			equal(t, "requests in 5 min", len(lists), 9)
 		})
 	}
@@ -372,6 +372,20 @@ func TestAQuietDeviceIsRenamedAtOnce(t *testing.T) {
 	})
 }
 
+// A reload ends the wait for the list.
+func TestAReloadAsksForTheListAgain(t *testing.T) {
+	inFakeTime(t, func(t *testing.T) {
+		a := newAccount(t)
+		a.list = reply{err: wait(5 * time.Minute)}
+		a.follow(plan())
+		a.after(time.Minute)
+		a.list = reply{list: listOf(t, "turn")}
+		a.sent()
+		a.follow(plan())
+		equal(t, "outcomes", a.scrape().outcomes(), "turn 31")
+	})
+}
+
 // A wait that the API asked for lasts though the list changes.
 func TestWaitsSurviveANewList(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
@@ -461,6 +475,7 @@ func TestNamesOfManyDevicesAreCut(t *testing.T) {
 func TestTheMaskHasAllDevices(t *testing.T) {
 	inFakeTime(t, func(t *testing.T) {
 		a := newAccount(t, "turn", "ignored-box")
+		equal(t, "before there are entries", a.Mask().Hide("turn"), "turn")
 		a.follow(plan(rule(t, "turn", "")))
 		a.scrape()
 		equal(t, "a device", a.Mask().Hide("like "+secretPrefix+"ignored-box"), "like <secret>")
