@@ -352,6 +352,7 @@ func TestBrisk(t *testing.T) {
 		{"it remembers", slices.Concat(quarter(0, 1, 4, 7, 10), every(minute, 20*minute, read(0, true, 10), 0)), true},
 		{"but not for ever", slices.Concat(quarter(0, 1, 4, 7, 10), every(minute, 31*minute, read(0, true, 10), 0)), false},
 		{"a count that fell decides nothing", quarter(20, 10, 14, 17, 20, 24), false},
+		{"nor does one that fell by one", quarter(20, 19, 23, 26, 29, 33), false},
 		{"a new session counts from its beginning", slices.Concat(quarter(0, 1, 4, 7),
 			read(minute, true, 3).created(50*second)), true},
 		{"a new session, without its time", slices.Concat(quarter(0, 1, 4, 7), read(minute, true, 3)), false},
