@@ -110,7 +110,7 @@ type judgement struct {
 	closedNow bool // not only a moment ago
 	silentNow bool
 	blind     bool // could not be read in the last minutes
-	counting  bool // it had passings in the last minutes, with no window declared
+	counting  bool // passings of the last minutes were certainly scraped, with no window declared
 	counted   bool // the same, in the last quarter of an hour
 	changed   bool // it opened, closed, counted, could be read for two minutes now, or another window of it matters now
 	armed     bool // in its window, or five minutes before it
@@ -219,7 +219,9 @@ func (s scenario) judgeMat(m mat, facts []fact) []judgement {
 			fresh := now.readAt-now.arrival < 12*hour-lag
 			j.must = now.wasActive && knownFor >= rolls+lag && inUse <= 5*minute-2*lag ||
 				limit > 0 && silentFor >= limit+lag && now.certain && fresh
-			j.counting = f.at-now.arrival < 5*minute+lag
+			j.counting = slices.ContainsFunc(now.arrivals, func(a arrival) bool {
+				return f.at-a.at < 5*minute+lag && a.at <= now.readAt-lag
+			})
 			j.counted = now.readAt-now.arrival < 15*minute+lag
 		}
 		j.closedNow, j.silentNow = j.closed, j.silent
