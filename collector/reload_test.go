@@ -107,7 +107,8 @@ func TestOneLimitForAllFetchers(t *testing.T) {
 	})
 }
 
-// A new limit applies immediately, before anybody asks again: a higher one to queued requests, a lower one as soon as enough requests have ended.
+// A new limit applies immediately, before anybody asks again: a higher one to queued requests, a lower one as soon as
+// enough requests have ended.
 func TestANewLimit(t *testing.T) {
 	for _, test := range []struct {
 		before, after int

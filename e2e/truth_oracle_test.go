@@ -111,7 +111,7 @@ type judgement struct {
 	silentNow bool
 	blind     bool // could not be read in the last minutes
 	counting  bool // passings of the last minutes were certainly scraped, with no window declared
-	counted   bool // the same, in the last quarter of an hour
+	counted   bool // it had passings in the last quarter of an hour, with no window declared
 	changed   bool // it opened, closed, counted, could be read for two minutes now, or another window of it matters now
 	armed     bool // in its window, or five minutes before it
 	blindFor  time.Duration
